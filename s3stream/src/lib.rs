@@ -1,1 +1,25 @@
-//! Streams over object storage.
+//! Streams over object storage: a numbered journal, write-ahead lanes, one object format, a catalog. Knows nothing of Kafka.
+//!
+//! The map, in the order a record meets it:
+//! - [`wal`]: the open object, the cut, the lane's PUTs, the seal, recovery.
+//! - [`object`]: the one format of everything that is stored as data.
+//! - [`store`]: the bucket, behind one conditional primitive, `put_new`.
+//! - [`cache`]: what of it is in memory.
+//! - [`stream`]: reading a stream again.
+//! - [`catalog`]: which lanes and streams exist and who may write them (pure).
+//! - [`journal`]: the numbered log of commits that carries the catalog, generic over its records.
+
+pub mod budget;
+pub mod cache;
+pub mod catalog;
+pub mod clock;
+pub mod ids;
+pub mod journal;
+pub mod object;
+pub mod store;
+pub mod stream;
+pub mod tasks;
+pub mod wal;
+
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;

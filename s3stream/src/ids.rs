@@ -1,0 +1,115 @@
+//! The names of things: streams, incarnations, lanes, objects. Plain values, ordered, printable; the keys they have in
+//! the bucket are here too, so that the layout of DESIGN §2 is written once.
+
+use std::fmt;
+
+/// Digits of every number in a key: enough for any `u64`, so that keys sort as numbers do.
+pub const KEY_DIGITS: usize = 20;
+
+/// An append-only log with dense offsets. Never reused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u64);
+
+/// The fencing number of a stream: grows by one with every owner (a partition's leader epoch).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamEpoch(pub u32);
+
+/// One registration of a broker process: the commit that carries it and its place in there. Unique for ever, since a
+/// commit may carry several registrations (SAFETY F2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Incarnation {
+    /// Number of the commit that registered it.
+    pub seq: u64,
+    /// Index of the registering mutation in that commit.
+    pub index: u32,
+}
+
+/// Random bits that tell one attempt, process or object from every other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Nonce(pub u64);
+
+/// A store of the cluster: 0 is `--storage`, 1 is `--wal-storage` where that is another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StoreId(pub u8);
+
+/// The numbered objects of one incarnation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LaneId {
+    /// Whose lane.
+    pub incarnation: Incarnation,
+    /// The nonce of its registration: a restored bucket may number incarnations again (SAFETY F2).
+    pub nonce: Nonce,
+}
+
+/// The number of an object in its lane: 0, 1, 2 …
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LaneNumber(pub u64);
+
+impl LaneNumber {
+    /// The number after this one.
+    pub fn next(self) -> LaneNumber {
+        LaneNumber(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.seq, self.index)
+    }
+}
+
+impl fmt::Display for LaneId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:020}.{}-{:016x}", self.incarnation.seq, self.incarnation.index, self.nonce.0)
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for LaneNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// `wal/<incarnation>-<nonce>/<n>`
+pub fn lane_key(lane: LaneId, number: LaneNumber) -> String {
+    format!("wal/{lane}/{:020}", number.0)
+}
+
+/// `wal/<incarnation>-<nonce>/`
+pub fn lane_prefix(lane: LaneId) -> String {
+    format!("wal/{lane}/")
+}
+
+/// `meta/log/<seq>`
+pub fn commit_key(seq: u64) -> String {
+    format!("meta/log/{seq:020}")
+}
+
+/// `meta/snapshot/<seq>/<part>`; `manifest` for the part that makes it count.
+pub fn snapshot_key(seq: u64, part: &str) -> String {
+    format!("meta/snapshot/{seq:020}/{part}")
+}
+
+/// `meta/boundary/<stride>`
+pub fn boundary_key(stride: u64) -> String {
+    format!("meta/boundary/{stride:020}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_sort_as_numbers_do() {
+        let lane = LaneId { incarnation: Incarnation { seq: 7, index: 2 }, nonce: Nonce(0xabc) };
+        assert_eq!(lane_key(lane, LaneNumber(3)), "wal/00000000000000000007.2-0000000000000abc/00000000000000000003");
+        assert!(lane_key(lane, LaneNumber(9)) < lane_key(lane, LaneNumber(10)));
+        assert!(commit_key(99) < commit_key(100));
+    }
+}

@@ -1,0 +1,98 @@
+//! The bucket, behind one conditional primitive (DESIGN §2).
+//!
+//! `put_new` is the only conditional operation every store has, and it is tri-state: an answer that does not say
+//! "created" or "exists" outright says nothing (I4). Whoever needs to know resolves it with [`create`]. Nothing here
+//! retries by itself: a retried success comes back as a conflict.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+pub use object_store::PutPayload;
+
+/// What one attempt to create a key told us.
+#[derive(Debug)]
+pub enum PutNew {
+    /// The store said so explicitly: this attempt made the object, and it is durable.
+    Created,
+    /// 409 or 412: something may be there. Believed only after reading it (SAFETY F18).
+    Exists,
+    /// Anything else: the object may or may not be there, now or later.
+    Unknown(StoreError),
+}
+
+/// Why a store call gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A transient fault: time-out, 5xx, connection cut. Retry (I10).
+    #[error("store did not answer: {0}")]
+    Transient(String),
+    /// The store refuses for good: credentials, missing bucket, permissions.
+    #[error("store refused: {0}")]
+    Refused(String),
+    /// No room in the directory.
+    #[error("no space left in {0}")]
+    NoSpace(String),
+    /// fsync failed: nothing written since the last one is known to be there, and asking again proves nothing. Ends the
+    /// process (I10, SAFETY F17).
+    #[error("fsync failed: {0}")]
+    FsyncFailed(String),
+}
+
+/// A listed object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its key, below the root.
+    pub key: String,
+    /// Its length in bytes.
+    pub len: u64,
+}
+
+/// The end of an object.
+#[derive(Clone, Debug)]
+pub struct Tail {
+    /// The last bytes, at most as many as asked for.
+    pub bytes: Bytes,
+    /// Length of the whole object.
+    pub object_len: u64,
+}
+
+/// What the lane and the reader should know of a store. Not promises: tuning.
+#[derive(Clone, Debug)]
+pub struct StoreTraits {
+    /// For logs and messages: the URL without secrets.
+    pub name: String,
+    /// True for a directory: one PUT in flight, other bounds, fsync of what is observed.
+    pub directory: bool,
+    /// PUTs a lane keeps in flight.
+    pub puts_in_flight: usize,
+    /// Default cap of lane PUTs per second (it delays small objects only); None is none.
+    pub puts_per_second_max: Option<u32>,
+    /// May a slow PUT be sent a second time with the same key and body?
+    pub hedge: bool,
+}
+
+/// A store rooted at one place. Keys are relative, with `/` between parts. Calls have deadlines of their own and do not
+/// retry; all are cancel-safe in the sense that a dropped call may or may not have happened.
+#[async_trait]
+pub trait Store: Send + Sync + std::fmt::Debug + 'static {
+    /// Creates `key` if it is absent. `Created` only when the object is durable.
+    async fn put_new(&self, key: &str, body: PutPayload, timeout: Duration) -> PutNew;
+    /// The whole object, or None where there is none. In a directory, what is returned has been made durable (F17).
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError>;
+    /// Bytes `range` of the object (its end must lie within it), or None where there is none.
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Option<Bytes>, StoreError>;
+    /// The last `len` bytes and the object's length, or None where there is none. Made durable like `get`.
+    async fn get_tail(&self, key: &str, len: u64) -> Result<Option<Tail>, StoreError>;
+    /// The object's length, or None where there is none.
+    async fn head(&self, key: &str) -> Result<Option<u64>, StoreError>;
+    /// All objects under `prefix`, sorted by key. For people, sweeps and boot hints: never proof of absence.
+    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError>;
+    /// Deletes `key`; absent is fine.
+    async fn delete(&self, key: &str) -> Result<(), StoreError>;
+    /// Bytes free for new objects, where that means something (a directory).
+    async fn free_space(&self) -> Result<Option<u64>, StoreError>;
+    /// Tuning facts.
+    fn traits(&self) -> &StoreTraits;
+}
