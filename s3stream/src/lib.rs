@@ -9,6 +9,7 @@
 //! - [`catalog`]: which lanes and streams exist and who may write them (pure).
 //! - [`journal`]: the numbered log of commits that carries the catalog, generic over its records.
 
+pub mod block_ref;
 pub mod budget;
 pub mod cache;
 pub mod catalog;
