@@ -1,0 +1,100 @@
+"""What a case gets: a fresh broker over a fresh storage, clients that talk to it, and comparisons that show the difference.
+
+A case is a file `cases/NN_name.py` with a docstring (its first line is what the case shows), a function `run(case)`, and,
+if it differs from the default, `NEEDS_BROKER = False`, `STORAGES = ("minio",)` or `SLOW = True` (left out by --quick).
+"""
+
+import os
+
+from . import wire
+from .clients import Java, Kcat
+from .processes import CommandFailed, wait_until
+
+
+class Mismatch(Exception):
+    """What was read is not what was sent."""
+
+
+class Case:
+    def __init__(self, directory, store, installed, quick):
+        self.directory = directory
+        self.store = store
+        self.quick = quick
+        self.transcript = os.path.join(directory, "commands.log")
+        self.java = Java(installed.java, installed.kafka_libs, self.transcript)
+        self._installed = installed
+        self.broker = None
+        self.kcat = None
+
+    def start_broker(self, make):
+        self.broker = make(self.directory, self.store, self.java)
+        self.broker.start()
+        self.kcat = Kcat(self._installed.kcat, self.broker.bootstrap, self.transcript)
+
+    def path(self, name):
+        """A file of this case."""
+        return os.path.join(self.directory, name)
+
+    # --- the broker, raw ---
+
+    def topic(self, name, partitions=1, **configs):
+        """Makes a topic without a JVM; config keys are written with '_' for '.'. Returns when it has leaders."""
+        with wire.Connection(self.broker.port) as connection:
+            connection.create_topic(name, partitions, {key.replace("_", "."): value for key, value in configs.items()})
+        wait_until(f"leaders of {name}", lambda: self._has_leaders(name, partitions), 15)
+        return name
+
+    def _has_leaders(self, name, partitions):
+        try:
+            return [self.end_offset(name, p) for p in range(partitions)] == [0] * partitions
+        except (wire.ErrorCode, OSError):
+            return False
+
+    def end_offset(self, topic, partition=0):
+        with wire.Connection(self.broker.port) as connection:
+            return connection.offset(topic, partition, -1)
+
+    def batches(self, topic, partition=0):
+        with wire.Connection(self.broker.port) as connection:
+            return connection.batches(topic, partition)
+
+    # --- tools ---
+
+    def tool(self, main_class, *args, **kwargs):
+        """A Java tool of org.apache.kafka.tools against the broker; its stdout as text."""
+        main_class = f"org.apache.kafka.tools.{main_class}"
+        done = self.java.run(main_class, "--bootstrap-server", self.broker.bootstrap, *args, **kwargs)
+        return done.stdout.decode()
+
+    # --- comparing ---
+
+    def equal(self, what, expected, found):
+        """Raises Mismatch with the first place where two values (lists: elements) differ."""
+        if expected == found:
+            return
+        if not (isinstance(expected, list) and isinstance(found, list)):
+            raise Mismatch(f"{what}: expected {_brief(expected)}, found {_brief(found)}")
+        for i, (e, f) in enumerate(zip(expected, found)):
+            if e != f:
+                raise Mismatch(f"{what}: element {i} of {len(expected)}: expected {_brief(e)}, found {_brief(f)}")
+        extra = expected[len(found) :] or found[len(expected) :]
+        raise Mismatch(f"{what}: expected {len(expected)} elements, found {len(found)}; the first other is {_brief(extra[0])}")
+
+    def true(self, what, condition):
+        if not condition:
+            raise Mismatch(what)
+
+    def dense_from(self, first, records):
+        """Offsets of one partition's records are first, first + 1, …: nothing lost, doubled or out of order (I3)."""
+        self.equal("offsets", list(range(first, first + len(records))), [r.offset for r in records])
+
+    def wait_until(self, what, condition, seconds=30):
+        return wait_until(what, condition, seconds)
+
+
+def _brief(value):
+    text = repr(value)
+    return text if len(text) <= 300 else f"{text[:300]}… ({len(text)} characters)"
+
+
+__all__ = ["Case", "CommandFailed", "Mismatch"]
