@@ -14,6 +14,8 @@ pub mod budget;
 pub mod cache;
 pub mod catalog;
 pub mod clock;
+pub mod entropy;
+pub mod env;
 pub mod ids;
 pub mod journal;
 pub mod object;
