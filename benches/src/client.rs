@@ -1,0 +1,242 @@
+//! The lean librdkafka client every peer gets: random records, topics, a counting producer, a counting consumer.
+//!
+//! rdkafka's `FutureProducer` costs a future and a channel per record, more than a broker spends on it. Here a
+//! record costs one `send` and one delivery callback that adds to a counter; payloads come from a pool made once.
+//! Settings are the client's defaults except where a caller names one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+
+use crate::process::poll_until;
+
+/// Bytes of every benchmark record.
+pub const RECORD_BYTES: usize = 1024;
+
+/// How long nothing may happen before a run is given up.
+pub const STALL: Duration = Duration::from_secs(60);
+
+/// Random record values, made once so that the generator is no part of what is measured.
+#[derive(Debug)]
+pub struct Payloads(Vec<u8>);
+
+impl Payloads {
+    const COUNT: usize = 4096;
+
+    /// 4 MiB of random bytes from `seed`, cut into records. Random: no store or file system may compress them.
+    pub fn new(seed: u64) -> Payloads {
+        let mut bytes = vec![0; Payloads::COUNT * RECORD_BYTES];
+        StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
+        Payloads(bytes)
+    }
+
+    /// The value of record `i`.
+    pub fn get(&self, i: u64) -> &[u8] {
+        let at = (i as usize % Payloads::COUNT) * RECORD_BYTES;
+        &self.0[at..at + RECORD_BYTES]
+    }
+}
+
+/// Creates a topic and waits until every partition has a leader.
+pub fn create_topic(bootstrap: &str, topic: &str, partitions: i32) -> Result<()> {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).create()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let options = AdminOptions::new().operation_timeout(Some(STALL)).request_timeout(Some(STALL));
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    for outcome in runtime.block_on(admin.create_topics([&new], &options))? {
+        match outcome {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((name, code)) => bail!("create topic {name}: {code}"),
+        }
+    }
+    poll_until(&format!("leaders of {topic}"), STALL, Duration::from_millis(20), || {
+        let metadata = admin.inner().fetch_metadata(Some(topic), STALL)?;
+        let found = metadata.topics().iter().find(|t| t.name() == topic);
+        let led = found.map_or(0, |t| t.partitions().iter().filter(|p| p.leader() >= 0).count());
+        Ok((led == partitions as usize).then_some(()))
+    })
+}
+
+/// Counts delivery reports; the callback of every measured producer.
+#[derive(Debug, Default)]
+pub struct Acks {
+    delivered: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Acks {
+    /// Records delivered so far.
+    pub fn delivered(&self) -> u64 {
+        self.delivered.load(Ordering::Relaxed)
+    }
+
+    /// Fails if any record was not delivered.
+    pub fn check(&self) -> Result<()> {
+        match self.failed.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            failed => bail!("{failed} records were not delivered"),
+        }
+    }
+}
+
+/// The producer context around shared [`Acks`].
+#[derive(Clone, Debug, Default)]
+pub struct Counting(pub Arc<Acks>);
+
+impl ClientContext for Counting {}
+
+impl ProducerContext for Counting {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        let counter = if result.is_ok() { &self.0.delivered } else { &self.0.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What to produce.
+#[derive(Clone, Debug)]
+pub struct Load<'a> {
+    /// An existing topic.
+    pub topic: &'a str,
+    /// Its partitions, used in turn.
+    pub partitions: i32,
+    /// Records of [`RECORD_BYTES`] to send.
+    pub records: u64,
+    /// Records per second; `None` sends as fast as the client's queue takes them.
+    pub per_second: Option<u64>,
+    /// Client settings besides `acks=all` and the defaults.
+    pub settings: &'a [(&'a str, &'a str)],
+}
+
+/// Produces a load and returns the time from the first send to the last acknowledgement.
+///
+/// `progress` is told the records acknowledged, at most every second. Fails when a record is not delivered or
+/// nothing moves for [`STALL`].
+pub fn produce(
+    bootstrap: &str,
+    payloads: &Payloads,
+    load: &Load<'_>,
+    mut progress: impl FnMut(u64),
+) -> Result<Duration> {
+    let acks = Arc::new(Acks::default());
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap).set("acks", "all");
+    for (key, value) in load.settings {
+        config.set(*key, *value);
+    }
+    let producer: ThreadedProducer<Counting> = config.create_with_context(Counting(acks.clone()))?;
+    // The connection and the topic's leaders belong to the client's start, not to the produce.
+    producer.client().fetch_metadata(Some(load.topic), STALL).context("metadata")?;
+
+    let started = Instant::now();
+    let mut watch = Watch::new(started);
+    for i in 0..load.records {
+        if let Some(rate) = load.per_second {
+            let due = started + Duration::from_nanos(i * 1_000_000_000 / rate);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+        let partition = (i % load.partitions as u64) as i32;
+        let mut record: BaseRecord<'_, (), [u8]> =
+            BaseRecord::to(load.topic).partition(partition).payload(payloads.get(i));
+        while let Err((error, back)) = producer.send(record) {
+            let KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) = error else {
+                return Err(error).context("send");
+            };
+            record = back;
+            watch.look(acks.delivered(), &mut progress)?;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    while acks.delivered() < load.records {
+        acks.check()?;
+        watch.look(acks.delivered(), &mut progress)?;
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    Ok(started.elapsed())
+}
+
+/// A consumer assigned to every partition of a topic, from offset 0 on. No group: nothing is committed.
+pub fn consumer(bootstrap: &str, topic: &str, partitions: i32) -> Result<BaseConsumer> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        // rdkafka polls the consumer's queue only when a group is named; with assign it is never joined.
+        .set("group.id", "bench")
+        .set("enable.auto.commit", "false")
+        .create()?;
+    let mut assignment = TopicPartitionList::new();
+    for partition in 0..partitions {
+        assignment.add_partition_offset(topic, partition, Offset::Beginning)?;
+    }
+    consumer.assign(&assignment)?;
+    Ok(consumer)
+}
+
+/// Reads `records` records from the start of a topic; returns the time from the assignment to the last record.
+pub fn replay(
+    bootstrap: &str,
+    topic: &str,
+    partitions: i32,
+    records: u64,
+    mut progress: impl FnMut(u64),
+) -> Result<Duration> {
+    let consumer = consumer(bootstrap, topic, partitions)?;
+    let started = Instant::now();
+    let mut watch = Watch::new(started);
+    let mut read = 0u64;
+    while read < records {
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(message) => {
+                let message = message.context("consume")?;
+                if message.payload_len() != RECORD_BYTES {
+                    bail!("a record of {} bytes", message.payload_len());
+                }
+                read += 1;
+                if read.is_multiple_of(65_536) {
+                    watch.look(read, &mut progress)?;
+                }
+            }
+            None => watch.look(read, &mut progress)?,
+        }
+    }
+    Ok(started.elapsed())
+}
+
+/// Tells progress once a second and gives up after [`STALL`] without any.
+struct Watch {
+    told: Instant,
+    moved: Instant,
+    last: u64,
+}
+
+impl Watch {
+    fn new(now: Instant) -> Watch {
+        Watch { told: now, moved: now, last: 0 }
+    }
+
+    fn look(&mut self, count: u64, progress: &mut impl FnMut(u64)) -> Result<()> {
+        let now = Instant::now();
+        if count != self.last {
+            (self.last, self.moved) = (count, now);
+        } else if now - self.moved > STALL {
+            bail!("nothing moved for {STALL:?} after {count} records");
+        }
+        if now - self.told >= Duration::from_secs(1) {
+            self.told = now;
+            progress(count);
+        }
+        Ok(())
+    }
+}

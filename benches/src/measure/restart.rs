@@ -1,0 +1,43 @@
+//! Restart after `kill -9` with the log in place: to the first answered Metadata, and to all end offsets answered.
+//!
+//! The second figure is the honest one: a broker may answer Metadata before it has recovered a partition. It also
+//! checks that nothing acknowledged is missing.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::{Run, records};
+use crate::client::{self, Load};
+use crate::probe;
+use crate::report::{Figure, figure};
+
+const TOPIC: &str = "bench-restart";
+const PARTITIONS: i32 = 4;
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Fills a topic, kills the broker at once, and measures its return.
+pub fn run(run: &mut Run<'_>) -> Result<Vec<Figure>> {
+    if !run.peer.is_ours() {
+        return Ok(vec![]);
+    }
+    let mib = run.plan.restart_mib;
+    client::create_topic(&run.peer.bootstrap, TOPIC, PARTITIONS)?;
+    let load =
+        Load { topic: TOPIC, partitions: PARTITIONS, records: records(mib), per_second: None, settings: &[] };
+    client::produce(&run.peer.bootstrap, run.payloads, &load, |_| {})?;
+    run.say(&format!("kill -9 after {mib} MiB"));
+    let (from, metadata) = run.peer.kill_and_restart()?;
+    let (recovered, end) = probe::until_end_offsets(run.peer.addr()?, TOPIC, PARTITIONS, from, PATIENCE)?;
+    ensure!(end as u64 >= load.records, "{} records were acknowledged, {end} are there", load.records);
+    run.say(&format!("back in {metadata:.1?}, recovered in {recovered:.1?}"));
+    Ok(vec![
+        figure("restart.metadata", "restart after kill -9, to Metadata", "ms", metadata.as_secs_f64() * 1e3),
+        figure(
+            "restart.recovered",
+            "restart after kill -9, to end offsets",
+            "ms",
+            recovered.as_secs_f64() * 1e3,
+        ),
+    ])
+}

@@ -1,0 +1,189 @@
+//! The peers: how each is started, killed with SIGKILL and started again on the same data.
+//!
+//! Every peer gets its own directory, free ports on 127.0.0.1 and its own defaults. What a peer is made of is in
+//! its file; here is only what all have in common. Programs are found by [`cache`]: nothing is downloaded.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+
+use crate::probe;
+use crate::process::{self, Process, Resident};
+
+pub mod aquifer;
+pub mod kafka;
+pub mod minio;
+
+/// How long a broker may take to answer its first Metadata.
+const START: Duration = Duration::from_secs(120);
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum PeerKind {
+    /// Aquifer with its log in a directory, fsync on.
+    AquiferDirectory,
+    /// Aquifer with its log in MinIO, whose CPU time is counted apart.
+    AquiferMinio,
+    /// Apache Kafka 4.3.1: one node, its defaults, 1 GiB of heap.
+    Kafka,
+}
+
+impl PeerKind {
+    /// The name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            PeerKind::AquiferDirectory => "aquifer-directory",
+            PeerKind::AquiferMinio => "aquifer-minio",
+            PeerKind::Kafka => "kafka",
+        }
+    }
+}
+
+/// How to start a broker process, again and again, on the same data and port.
+pub struct Launch {
+    /// Name for messages.
+    pub name: String,
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// The file its output goes to.
+    pub log: PathBuf,
+    /// Makes the command line.
+    pub command: Box<dyn Fn() -> Command>,
+}
+
+/// A broker under measurement.
+pub struct Peer {
+    /// Its name in tables.
+    pub name: String,
+    /// `host:port` for clients.
+    pub bootstrap: String,
+    /// From the start of the process to the first answered Metadata; `None` for a broker we did not start.
+    pub started_in: Option<Duration>,
+    /// The directory that holds `wal/`, where objects written can be counted.
+    pub root: Option<PathBuf>,
+    broker: Option<Process>,
+    pid: u32,
+    store: Option<Process>,
+    launch: Option<Launch>,
+}
+
+impl Peer {
+    /// Starts a peer with its data under `dir`. `settings` are `KEY=VALUE` for Aquifer.
+    pub fn start(kind: PeerKind, dir: &Path, settings: &[String]) -> Result<Peer> {
+        std::fs::create_dir_all(dir)?;
+        let mut store = None;
+        let (launch, root) = match kind {
+            PeerKind::AquiferDirectory => {
+                let root = dir.join("log");
+                std::fs::create_dir_all(&root)?;
+                (aquifer::launch(&format!("file://{}", root.display()), &[], dir, settings)?, Some(root))
+            }
+            PeerKind::AquiferMinio => {
+                let minio = minio::Minio::start(dir, &["bench"])?;
+                let url = minio::storage_url(minio.addr, "bench", "aquifer");
+                let launch = aquifer::launch(&url, &minio::credentials(), dir, settings)?;
+                let root = minio.data.join("bench/aquifer");
+                store = Some(minio.process);
+                (launch, Some(root))
+            }
+            PeerKind::Kafka => (kafka::launch(dir)?, None),
+        };
+        let (broker, started_in) = start(&launch)?;
+        Ok(Peer {
+            name: kind.name().to_owned(),
+            bootstrap: launch.addr.to_string(),
+            started_in: Some(started_in),
+            root,
+            pid: broker.pid(),
+            broker: Some(broker),
+            store,
+            launch: Some(launch),
+        })
+    }
+
+    /// A broker that somebody else runs: measured, never started or ended.
+    pub fn given(name: &str, bootstrap: &str, pid: u32) -> Peer {
+        Peer {
+            name: name.to_owned(),
+            bootstrap: bootstrap.to_owned(),
+            started_in: None,
+            root: None,
+            broker: None,
+            pid,
+            store: None,
+            launch: None,
+        }
+    }
+
+    /// The broker's address.
+    pub fn addr(&self) -> Result<SocketAddr> {
+        self.bootstrap.parse().with_context(|| format!("address {}", self.bootstrap))
+    }
+
+    /// Whether this process may kill and restart the broker.
+    pub fn is_ours(&self) -> bool {
+        self.launch.is_some()
+    }
+
+    /// SIGKILL and an immediate new start on the same data. Returns the instant of the new start and the time from
+    /// it to the first answered Metadata.
+    pub fn kill_and_restart(&mut self) -> Result<(Instant, Duration)> {
+        let launch = self.launch.as_ref().context("a given broker is not restarted")?;
+        self.broker.take().context("no broker process")?.kill()?;
+        let from = Instant::now();
+        let (broker, took) = start(launch)?;
+        self.pid = broker.pid();
+        self.broker = Some(broker);
+        Ok((from, took))
+    }
+
+    /// CPU time of the broker so far, the store's apart.
+    pub fn broker_cpu(&self) -> Result<Duration> {
+        process::cpu_time(self.pid)
+    }
+
+    /// CPU time of the store process so far, where there is one.
+    pub fn store_cpu(&self) -> Result<Option<Duration>> {
+        self.store.as_ref().map(|s| process::cpu_time(s.pid())).transpose()
+    }
+
+    /// Resident memory of the broker.
+    pub fn resident(&self) -> Result<Resident> {
+        process::resident(self.pid)
+    }
+
+    /// Fails with its last words if the broker is gone.
+    pub fn check(&mut self) -> Result<()> {
+        self.broker.as_mut().map_or(Ok(()), Process::check)
+    }
+}
+
+fn start(launch: &Launch) -> Result<(Process, Duration)> {
+    let from = Instant::now();
+    let mut process = Process::spawn(&launch.name, (launch.command)(), &launch.log)?;
+    match probe::until_metadata(launch.addr, from, START) {
+        Ok(took) => Ok((process, took)),
+        Err(error) => {
+            process.check()?;
+            bail!("{}: {error}\n{}", launch.name, process.log_tail())
+        }
+    }
+}
+
+/// The directory of big things that are fetched once and kept outside the clone: `$AQUIFER_CACHE`, else
+/// `$XDG_CACHE_HOME/aquifer`, else `~/.cache/aquifer`.
+pub fn cache() -> Result<PathBuf> {
+    if let Some(dir) = std::env::var_os("AQUIFER_CACHE") {
+        return Ok(dir.into());
+    }
+    let base = match std::env::var_os("XDG_CACHE_HOME") {
+        Some(dir) => PathBuf::from(dir),
+        None => PathBuf::from(std::env::var_os("HOME").context("neither AQUIFER_CACHE nor HOME is set")?)
+            .join(".cache"),
+    };
+    Ok(base.join("aquifer"))
+}

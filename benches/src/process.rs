@@ -1,0 +1,204 @@
+//! One child process: started, watched, ended by its id, and measured from `/proc`.
+//!
+//! Owns the child, a guard that ends the child when this process dies without running destructors (a test binary
+//! never drops its statics; a panic may abort), and the readings of CPU time and memory. Does not know what the
+//! process is: that is [`crate::peers`].
+
+use std::fs::{File, OpenOptions};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Clock ticks per second in `/proc/<pid>/stat`. Linux fixes USER_HZ at 100 for user space on every architecture
+/// we run on (`include/asm-generic/param.h`).
+const USER_HZ: u64 = 100;
+
+/// A running child process; dropping it kills it.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    guard: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command` with its output appended to `log`.
+    ///
+    /// Errors name the program when it cannot be started.
+    pub fn spawn(name: &str, mut command: Command, log: &Path) -> Result<Process> {
+        let out: File = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+            .with_context(|| format!("open log {}", log.display()))?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(out.try_clone()?)
+            .stderr(out)
+            .spawn()
+            .with_context(|| format!("start {name}: {:?}", command.get_program()))?;
+        let guard = guard(child.id())?;
+        Ok(Process { name: name.to_owned(), child, guard, log: log.to_owned() })
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Fails, with the end of the log, if the process has exited.
+    pub fn check(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => Err(anyhow!("{} ended: {status}\n{}", self.name, self.log_tail())),
+        }
+    }
+
+    /// The last lines of the process's output, for error messages.
+    pub fn log_tail(&self) -> String {
+        let text = std::fs::read(&self.log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(15)..].join("\n")
+    }
+
+    /// SIGKILL, and waits until the process is gone: what `kill -9` does to a broker.
+    pub fn kill(mut self) -> Result<()> {
+        self.end()
+    }
+
+    /// SIGTERM; SIGKILL if it has not exited within `patience`. Returns whether it went by itself.
+    pub fn stop(mut self, patience: Duration) -> Result<bool> {
+        let pid = Pid::from_child(&self.child);
+        if self.child.try_wait()?.is_none() {
+            kill_process(pid, Signal::TERM).context("SIGTERM")?;
+        }
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            if self.child.try_wait()?.is_some() {
+                return Ok(true);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.end()?;
+        Ok(false)
+    }
+
+    fn end(&mut self) -> Result<()> {
+        // The guard first: once the child is reaped its id may name somebody else.
+        let _ = self.guard.kill();
+        let _ = self.guard.wait();
+        let _ = self.child.kill();
+        self.child.wait().with_context(|| format!("wait for {}", self.name))?;
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.end();
+    }
+}
+
+/// A shell that waits on a pipe only we hold: when we are gone, however, it kills `pid`.
+fn guard(pid: u32) -> Result<Child> {
+    Command::new("sh")
+        .args(["-c", "read -r _; kill -9 \"$0\" 2>/dev/null", &pid.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("start the guard shell")
+}
+
+/// CPU time (user + system, all threads, those that ended included) of a process since its start.
+/// Resolution: 10 ms.
+pub fn cpu_time(pid: u32) -> Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("pid {pid}"))?;
+    // The command name may hold spaces and brackets; fields are counted after its closing bracket.
+    let after = stat.rsplit_once(')').ok_or_else(|| anyhow!("unreadable stat of {pid}"))?.1;
+    let mut fields = after.split_whitespace().skip(11);
+    let mut tick = || -> Result<u64> { Ok(fields.next().context("stat ends early")?.parse()?) };
+    let ticks = tick()? + tick()?;
+    Ok(Duration::from_millis(ticks * 1000 / USER_HZ))
+}
+
+/// Resident memory of a process, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Resident {
+    /// VmRSS: now.
+    pub now: u64,
+    /// VmHWM: the most it ever was.
+    pub peak: u64,
+}
+
+/// Reads the resident memory of a process.
+pub fn resident(pid: u32) -> Result<Resident> {
+    let status =
+        std::fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("pid {pid}"))?;
+    let field = |name: &str| -> Result<u64> {
+        let line = status.lines().find_map(|l| l.strip_prefix(name));
+        let kib = line.and_then(|l| l.split_whitespace().next()).with_context(|| format!("no {name}"))?;
+        Ok(kib.parse::<u64>()? * 1024)
+    };
+    Ok(Resident { now: field("VmRSS:")?, peak: field("VmHWM:")? })
+}
+
+/// A TCP port on 127.0.0.1 that was free a moment ago.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Calls `ready` every `every` until it returns a value; fails after `patience`, naming what was awaited.
+pub fn poll_until<T>(
+    what: &str,
+    patience: Duration,
+    every: Duration,
+    mut ready: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(value) = ready()? {
+            return Ok(value);
+        }
+        if Instant::now() >= deadline {
+            bail!("{what}: not within {patience:?}");
+        }
+        std::thread::sleep(every);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_and_memory_of_this_process_are_read() {
+        let mut x = 1u64;
+        let before = cpu_time(std::process::id()).unwrap();
+        let until = Instant::now() + Duration::from_millis(80);
+        while Instant::now() < until {
+            x = std::hint::black_box(x.wrapping_mul(3));
+        }
+        assert!(cpu_time(std::process::id()).unwrap() > before);
+        let memory = resident(std::process::id()).unwrap();
+        assert!(memory.now > 0 && memory.peak >= memory.now / 2);
+    }
+
+    #[test]
+    fn a_dropped_process_is_gone() {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let mut sleep = Command::new("sleep");
+        sleep.arg("600");
+        let process = Process::spawn("sleep", sleep, log.path()).unwrap();
+        let pid = process.pid();
+        assert!(Path::new(&format!("/proc/{pid}")).exists());
+        drop(process);
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    }
+}
