@@ -1,0 +1,285 @@
+//! The records inside a batch, read in place.
+//!
+//! Owns: walking a (decompressed) body record by record and the headers of a record. Does not own what a topic
+//! asks of its records (`validate.rs`).
+//!
+//! Every length is checked against the bytes that are there before it is used, and no count on the wire sizes an
+//! allocation: keys, values and headers are slices, headers are read when asked for. Order of headers and
+//! repeated header keys are kept; both mean something to users. (Kafka: `DefaultRecord.readFrom`; KIP-82.)
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::compression;
+use crate::record_batch::{Batch, BatchError, BatchHeader, TimestampType};
+
+/// What is wrong with a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum RecordFault {
+    /// The body ends inside the record, or its parts reach past its stated length.
+    #[error("ends early")]
+    EndsEarly,
+    /// A length below zero where none is allowed.
+    #[error("length {length}")]
+    BadLength {
+        /// The length on the wire.
+        length: i32,
+    },
+    /// A variable-length integer that does not end, or has bits beyond its type.
+    #[error("malformed variable-length integer")]
+    BadVarint,
+    /// The parts take fewer bytes than the record states.
+    #[error("{unused} bytes of the record are not used")]
+    UnusedBytes {
+        /// Bytes left over.
+        unused: usize,
+    },
+    /// Offset or timestamp leave the 64-bit range.
+    #[error("offset or timestamp overflows")]
+    Overflow,
+}
+
+/// A record. Its bytes are slices of the batch, or of the batch's decompressed body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its offset, if the batch's base offset is final.
+    pub offset: i64,
+    /// Offset relative to the batch's base offset.
+    pub offset_delta: i32,
+    /// Timestamp in ms since 1970, or -1: the record's own, or the batch's max timestamp for LogAppendTime.
+    pub timestamp: i64,
+    /// Key, or null.
+    pub key: Option<Bytes>,
+    /// Value, or null (a tombstone in a compacted topic).
+    pub value: Option<Bytes>,
+    /// Headers in order, repeated keys kept.
+    pub headers: Headers,
+}
+
+/// The headers of a record, checked when the record was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Headers {
+    count: usize,
+    bytes: Bytes,
+}
+
+/// One header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// Its key (UTF-8 by convention; not checked).
+    pub key: Bytes,
+    /// Its value, or null.
+    pub value: Option<Bytes>,
+}
+
+impl Headers {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// In order.
+    pub fn iter(&self) -> impl Iterator<Item = Header> {
+        let mut cursor = Cursor { bytes: self.bytes.clone(), position: 0 };
+        (0..self.count).map_while(move |_| cursor.header().ok())
+    }
+}
+
+/// The records of a batch, in order. Ends after the first error, after the batch's count of records, and says so
+/// if bytes are left then.
+#[derive(Debug, Clone)]
+pub struct Records {
+    header: BatchHeader,
+    cursor: Cursor,
+    read: i32,
+    failed: bool,
+}
+
+impl Records {
+    pub(crate) fn of(batch: &Batch, decompressed_bytes_max: usize) -> Result<Records, BatchError> {
+        let header = *batch.header();
+        if header.record_count < 0 {
+            return Err(BatchError::BadCount { count: header.record_count });
+        }
+        let body = compression::decompress(header.compression()?, &batch.body(), decompressed_bytes_max)?;
+        Ok(Records { header, cursor: Cursor { bytes: body, position: 0 }, read: 0, failed: false })
+    }
+
+    /// Bytes of the decompressed body.
+    pub fn body_bytes(&self) -> usize {
+        self.cursor.bytes.len()
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<Record, BatchError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        if self.read == self.header.record_count {
+            self.failed = true;
+            let trailing = self.cursor.remaining();
+            return (trailing > 0).then_some(Err(BatchError::TrailingBytes { trailing, count: self.read }));
+        }
+        let index = self.read;
+        self.read += 1;
+        Some(self.cursor.record(&self.header).map_err(|fault| {
+            self.failed = true;
+            BatchError::Record { index, fault }
+        }))
+    }
+}
+
+/// A reading position in a body.
+#[derive(Debug, Clone)]
+struct Cursor {
+    bytes: Bytes,
+    position: usize,
+}
+
+impl Cursor {
+    fn remaining(&self) -> usize {
+        self.bytes.len() - self.position
+    }
+
+    fn record(&mut self, header: &BatchHeader) -> Result<Record, RecordFault> {
+        let length = self.varint()?;
+        if length < 0 {
+            return Err(RecordFault::BadLength { length });
+        }
+        if length as usize > self.remaining() {
+            return Err(RecordFault::EndsEarly);
+        }
+        let end = self.position + length as usize;
+        // The record's own attributes: none is defined.
+        self.skip(1)?;
+        let timestamp_delta = self.varlong()?;
+        let offset_delta = self.varint()?;
+        let key = self.nullable_bytes()?;
+        let value = self.nullable_bytes()?;
+        let headers = self.headers(end)?;
+        if self.position > end {
+            return Err(RecordFault::EndsEarly);
+        }
+        if self.position < end {
+            return Err(RecordFault::UnusedBytes { unused: end - self.position });
+        }
+        let offset = header.base_offset.checked_add(i64::from(offset_delta)).ok_or(RecordFault::Overflow)?;
+        let timestamp = match header.timestamp_type() {
+            TimestampType::LogAppendTime => header.max_timestamp,
+            TimestampType::CreateTime => {
+                header.base_timestamp.checked_add(timestamp_delta).ok_or(RecordFault::Overflow)?
+            }
+        };
+        Ok(Record { offset, offset_delta, timestamp, key, value, headers })
+    }
+
+    fn headers(&mut self, end: usize) -> Result<Headers, RecordFault> {
+        let count = self.varint()?;
+        if count < 0 {
+            return Err(RecordFault::BadLength { length: count });
+        }
+        let start = self.position;
+        for _ in 0..count {
+            if self.position >= end {
+                return Err(RecordFault::EndsEarly);
+            }
+            self.skip_header()?;
+        }
+        Ok(Headers { count: count as usize, bytes: self.bytes.slice(start..self.position) })
+    }
+
+    fn skip_header(&mut self) -> Result<(), RecordFault> {
+        let key = self.varint()?;
+        if key < 0 {
+            return Err(RecordFault::BadLength { length: key });
+        }
+        self.skip(key as usize)?;
+        let value = self.varint()?;
+        if value > 0 {
+            self.skip(value as usize)?;
+        }
+        Ok(())
+    }
+
+    fn header(&mut self) -> Result<Header, RecordFault> {
+        let length = self.varint()?;
+        if length < 0 {
+            return Err(RecordFault::BadLength { length });
+        }
+        let key = self.take(length as usize)?;
+        let value = self.nullable_bytes()?;
+        Ok(Header { key, value })
+    }
+
+    /// Java's `Utils.readBytes` takes every negative length for null, so do we.
+    fn nullable_bytes(&mut self) -> Result<Option<Bytes>, RecordFault> {
+        let length = self.varint()?;
+        if length < 0 {
+            return Ok(None);
+        }
+        self.take(length as usize).map(Some)
+    }
+
+    fn take(&mut self, length: usize) -> Result<Bytes, RecordFault> {
+        let start = self.position;
+        self.skip(length)?;
+        Ok(self.bytes.slice(start..self.position))
+    }
+
+    fn skip(&mut self, length: usize) -> Result<(), RecordFault> {
+        if length > self.remaining() {
+            return Err(RecordFault::EndsEarly);
+        }
+        self.position += length;
+        Ok(())
+    }
+
+    /// Zigzag, 32 bits (`ByteUtils.readVarint`).
+    fn varint(&mut self) -> Result<i32, RecordFault> {
+        let raw = self.unsigned_varint(5)?;
+        let raw = u32::try_from(raw).map_err(|_| RecordFault::BadVarint)?;
+        Ok((raw >> 1) as i32 ^ -((raw & 1) as i32))
+    }
+
+    /// Zigzag, 64 bits (`ByteUtils.readVarlong`).
+    fn varlong(&mut self) -> Result<i64, RecordFault> {
+        let raw = self.unsigned_varint(10)?;
+        Ok((raw >> 1) as i64 ^ -((raw & 1) as i64))
+    }
+
+    fn unsigned_varint(&mut self, bytes_max: usize) -> Result<u64, RecordFault> {
+        let mut value = 0u64;
+        for i in 0..bytes_max {
+            let byte = *self.bytes.get(self.position).ok_or(RecordFault::EndsEarly)?;
+            self.position += 1;
+            let bits = u64::from(byte & 0x7f);
+            if i == 9 && bits > 1 {
+                return Err(RecordFault::BadVarint);
+            }
+            value |= bits << (7 * i);
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(RecordFault::BadVarint)
+    }
+}
+
+/// Appends a zigzag variable-length integer; 32-bit values are written as their 64-bit equals, byte for byte the
+/// same.
+pub(crate) fn put_varint(output: &mut Vec<u8>, value: i64) {
+    let mut raw = ((value << 1) ^ (value >> 63)) as u64;
+    while raw >= 0x80 {
+        output.push(raw as u8 | 0x80);
+        raw >>= 7;
+    }
+    output.push(raw as u8);
+}
