@@ -4,12 +4,18 @@
 //! "created" or "exists" outright says nothing (I4). Whoever needs to know resolves it with [`create`]. Nothing here
 //! retries by itself: a retried success comes back as a conflict.
 
+pub mod create;
+pub mod memory;
+
 use std::ops::Range;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 pub use object_store::PutPayload;
+
+pub use self::create::{Create, CreateOptions, CreateStats, create};
+pub use self::memory::MemoryStore;
 
 /// What one attempt to create a key told us.
 #[derive(Debug)]
@@ -71,6 +77,8 @@ pub struct StoreTraits {
     pub puts_per_second_max: Option<u32>,
     /// May a slow PUT be sent a second time with the same key and body?
     pub hedge: bool,
+    /// In a directory: below this many free bytes produces are refused (the default of `storage.directory.free.min`).
+    pub free_min: Option<u64>,
 }
 
 /// A store rooted at one place. Keys are relative, with `/` between parts. Calls have deadlines of their own and do not
@@ -95,4 +103,22 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn free_space(&self) -> Result<Option<u64>, StoreError>;
     /// Tuning facts.
     fn traits(&self) -> &StoreTraits;
+}
+
+/// `range` of a whole object. A range outside it is a fault of the caller's index: damage, or another object.
+pub(crate) fn slice_range(key: &str, body: &Bytes, range: Range<u64>) -> Result<Bytes, StoreError> {
+    if range.start > range.end || range.end > body.len() as u64 {
+        let len = body.len();
+        return Err(StoreError::Refused(format!(
+            "{key} has {len} bytes, not {}..{}",
+            range.start, range.end
+        )));
+    }
+    Ok(body.slice(range.start as usize..range.end as usize))
+}
+
+/// The last `len` bytes of a whole object.
+pub(crate) fn slice_tail(body: &Bytes, len: u64) -> Tail {
+    let object_len = body.len() as u64;
+    Tail { bytes: body.slice(object_len.saturating_sub(len) as usize..), object_len }
 }
