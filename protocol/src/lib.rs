@@ -20,12 +20,15 @@
 
 pub mod api;
 pub mod batch_builder;
+pub mod codec;
 pub mod compression;
 pub mod control_batch;
 pub mod error;
 pub mod frame;
+pub mod guard;
 pub mod record;
 pub mod record_batch;
+mod schema;
 pub mod validate;
 
 pub use api::ApiKey;
