@@ -34,7 +34,6 @@ mod rebalance;
 mod shard;
 mod subscription;
 
-
 pub use config::GroupConfig;
 pub use message::*;
 pub use record::{GroupMetadata, GroupRecord, MemberMetadata, OffsetAndMetadata, OffsetKey, RecordError};
