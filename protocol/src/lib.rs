@@ -19,11 +19,13 @@
 //! `error`: Kafka's error codes; why bytes were refused.
 
 pub mod api;
+pub mod api_versions;
 pub mod batch_builder;
 pub mod codec;
 pub mod compression;
 pub mod control_batch;
 pub mod error;
+pub mod fetch_response;
 pub mod frame;
 pub mod guard;
 pub mod record;
