@@ -84,10 +84,10 @@ impl Budget {
     /// Splits `total` bytes (at least [`BUDGET_BYTES_MIN`], raised to it otherwise).
     pub fn new(total: u64) -> Budget {
         let total = total.max(BUDGET_BYTES_MIN);
-        let control = total / 1000 * CONTROL_PER_MILLE;
+        let control = total * CONTROL_PER_MILLE / 1000;
         let rest = total - control;
         let classes = Class::ALL.map(|class| {
-            let bytes = if class == Class::Control { control } else { rest / 100 * class.percent() };
+            let bytes = if class == Class::Control { control } else { rest * class.percent() / 100 };
             ByteSemaphore::new(class.name(), bytes)
         });
         Budget { total, classes: Arc::new(classes) }

@@ -4,8 +4,11 @@
 //! "created" or "exists" outright says nothing (I4). Whoever needs to know resolves it with [`create`]. Nothing here
 //! retries by itself: a retried success comes back as a conflict.
 
+pub mod cloud;
 pub mod create;
+pub mod directory;
 pub mod memory;
+pub mod url;
 
 use std::ops::Range;
 use std::time::Duration;
@@ -15,7 +18,9 @@ use bytes::Bytes;
 pub use object_store::PutPayload;
 
 pub use self::create::{Create, CreateOptions, CreateStats, create};
+pub use self::directory::DirectoryStore;
 pub use self::memory::MemoryStore;
+pub use self::url::{OpenError, open};
 
 /// What one attempt to create a key told us.
 #[derive(Debug)]
