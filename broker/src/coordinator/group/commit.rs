@@ -77,7 +77,8 @@ impl GroupShard {
                 }
                 let value = OffsetAndMetadata {
                     offset: commit.offset,
-                    leader_epoch: commit.leader_epoch.max(-1),
+                    // The record's only version with an expiry has no leader epoch, nor have the requests.
+                    leader_epoch: if expire_timestamp_ms.is_some() { -1 } else { commit.leader_epoch.max(-1) },
                     metadata: commit.metadata.clone().unwrap_or_default(),
                     commit_timestamp_ms: now_ms,
                     expire_timestamp_ms,

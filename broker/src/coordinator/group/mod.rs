@@ -34,6 +34,9 @@ mod rebalance;
 mod shard;
 mod subscription;
 
+#[cfg(test)]
+mod tests;
+
 pub use config::GroupConfig;
 pub use message::*;
 pub use record::{GroupMetadata, GroupRecord, MemberMetadata, OffsetAndMetadata, OffsetKey, RecordError};
