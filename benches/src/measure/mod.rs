@@ -30,7 +30,7 @@ pub struct Plan {
     pub warm_up_mib: u64,
     /// MiB produced and replayed under measurement.
     pub size_mib: u64,
-    /// Measured one-record batches; a fifth of it goes before as warm-up.
+    /// Measured one-record batches.
     pub small_batches: u64,
     /// Measured seconds at 200 records a second.
     pub latency_seconds: u64,

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Fills a topic, kills the broker at once, and measures its return.
 pub fn run(run: &mut Run<'_>) -> Result<Vec<Figure>> {
-    if !run.peer.is_ours() {
+    if run.peer.ours().is_none() {
         return Ok(vec![]);
     }
     let mib = run.plan.restart_mib;
@@ -27,8 +27,10 @@ pub fn run(run: &mut Run<'_>) -> Result<Vec<Figure>> {
         Load { topic: TOPIC, partitions: PARTITIONS, records: records(mib), per_second: None, settings: &[] };
     client::produce(&run.peer.bootstrap, run.payloads, &load, |_| {})?;
     run.say(&format!("kill -9 after {mib} MiB"));
-    let (from, metadata) = run.peer.kill_and_restart()?;
-    let (recovered, end) = probe::until_end_offsets(run.peer.addr()?, TOPIC, PARTITIONS, from, PATIENCE)?;
+    let Some(broker) = run.peer.ours() else { return Ok(vec![]) };
+    broker.kill()?;
+    let (from, metadata) = broker.start_again()?;
+    let (recovered, end) = probe::until_end_offsets(broker.addr(), TOPIC, PARTITIONS, from, PATIENCE)?;
     ensure!(end as u64 >= load.records, "{} records were acknowledged, {end} are there", load.records);
     run.say(&format!("back in {metadata:.1?}, recovered in {recovered:.1?}"));
     Ok(vec![

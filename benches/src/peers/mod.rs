@@ -52,7 +52,67 @@ pub struct Launch {
     /// The file its output goes to.
     pub log: PathBuf,
     /// Makes the command line.
-    pub command: Box<dyn Fn() -> Command>,
+    pub command: Box<dyn Fn() -> Command + Send + Sync>,
+}
+
+/// A broker process of ours: started, killed and started again on the same data and port.
+pub struct Broker {
+    launch: Launch,
+    process: Option<Process>,
+}
+
+impl Broker {
+    /// Starts it; returns it with the time to its first answered Metadata.
+    pub fn start(launch: Launch) -> Result<(Broker, Duration)> {
+        let mut broker = Broker { launch, process: None };
+        let (_, took) = broker.start_again()?;
+        Ok((broker, took))
+    }
+
+    /// Starts it on what it left behind. Returns the instant of the start and the time from it to the first answered
+    /// Metadata.
+    pub fn start_again(&mut self) -> Result<(Instant, Duration)> {
+        self.process = None;
+        let from = Instant::now();
+        let mut process = Process::spawn(&self.launch.name, (self.launch.command)(), &self.launch.log)?;
+        // A process that is gone will not answer: look between short waits, so that its own words are shown.
+        let took = loop {
+            match probe::until_metadata(self.launch.addr, from, Duration::from_secs(1)) {
+                Ok(took) => break took,
+                Err(_) => process.check()?,
+            }
+            if from.elapsed() > START {
+                bail!("{}: no Metadata within {START:?}\n{}", self.launch.name, process.log_tail());
+            }
+        };
+        self.process = Some(process);
+        Ok((from, took))
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.take().context("the broker is not running")?.kill()
+    }
+
+    /// SIGTERM and up to `patience` to go; returns whether it went by itself.
+    pub fn stop(&mut self, patience: Duration) -> Result<bool> {
+        self.process.take().context("the broker is not running")?.stop(patience)
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.launch.addr
+    }
+
+    /// Its process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
+    /// Fails with its last words if it ended by itself.
+    pub fn check(&mut self) -> Result<()> {
+        self.process.as_mut().map_or(Ok(()), Process::check)
+    }
 }
 
 /// A broker under measurement.
@@ -65,10 +125,14 @@ pub struct Peer {
     pub started_in: Option<Duration>,
     /// The directory that holds `wal/`, where objects written can be counted.
     pub root: Option<PathBuf>,
-    broker: Option<Process>,
-    pid: u32,
+    broker: Runs,
+    // After the broker: fields are dropped in order, and the store must outlive it.
     store: Option<Process>,
-    launch: Option<Launch>,
+}
+
+enum Runs {
+    Ours(Broker),
+    Elsewhere(u32),
 }
 
 impl Peer {
@@ -92,16 +156,14 @@ impl Peer {
             }
             PeerKind::Kafka => (kafka::launch(dir)?, None),
         };
-        let (broker, started_in) = start(&launch)?;
+        let (broker, started_in) = Broker::start(launch)?;
         Ok(Peer {
             name: kind.name().to_owned(),
-            bootstrap: launch.addr.to_string(),
+            bootstrap: broker.addr().to_string(),
             started_in: Some(started_in),
             root,
-            pid: broker.pid(),
-            broker: Some(broker),
+            broker: Runs::Ours(broker),
             store,
-            launch: Some(launch),
         })
     }
 
@@ -112,38 +174,22 @@ impl Peer {
             bootstrap: bootstrap.to_owned(),
             started_in: None,
             root: None,
-            broker: None,
-            pid,
+            broker: Runs::Elsewhere(pid),
             store: None,
-            launch: None,
         }
     }
 
-    /// The broker's address.
-    pub fn addr(&self) -> Result<SocketAddr> {
-        self.bootstrap.parse().with_context(|| format!("address {}", self.bootstrap))
-    }
-
-    /// Whether this process may kill and restart the broker.
-    pub fn is_ours(&self) -> bool {
-        self.launch.is_some()
-    }
-
-    /// SIGKILL and an immediate new start on the same data. Returns the instant of the new start and the time from
-    /// it to the first answered Metadata.
-    pub fn kill_and_restart(&mut self) -> Result<(Instant, Duration)> {
-        let launch = self.launch.as_ref().context("a given broker is not restarted")?;
-        self.broker.take().context("no broker process")?.kill()?;
-        let from = Instant::now();
-        let (broker, took) = start(launch)?;
-        self.pid = broker.pid();
-        self.broker = Some(broker);
-        Ok((from, took))
+    /// The broker, where it is ours to kill and restart.
+    pub fn ours(&mut self) -> Option<&mut Broker> {
+        match &mut self.broker {
+            Runs::Ours(broker) => Some(broker),
+            Runs::Elsewhere(_) => None,
+        }
     }
 
     /// CPU time of the broker so far, the store's apart.
     pub fn broker_cpu(&self) -> Result<Duration> {
-        process::cpu_time(self.pid)
+        process::cpu_time(self.pid()?)
     }
 
     /// CPU time of the store process so far, where there is one.
@@ -153,23 +199,18 @@ impl Peer {
 
     /// Resident memory of the broker.
     pub fn resident(&self) -> Result<Resident> {
-        process::resident(self.pid)
+        process::resident(self.pid()?)
     }
 
     /// Fails with its last words if the broker is gone.
     pub fn check(&mut self) -> Result<()> {
-        self.broker.as_mut().map_or(Ok(()), Process::check)
+        self.ours().map_or(Ok(()), Broker::check)
     }
-}
 
-fn start(launch: &Launch) -> Result<(Process, Duration)> {
-    let from = Instant::now();
-    let mut process = Process::spawn(&launch.name, (launch.command)(), &launch.log)?;
-    match probe::until_metadata(launch.addr, from, START) {
-        Ok(took) => Ok((process, took)),
-        Err(error) => {
-            process.check()?;
-            bail!("{}: {error}\n{}", launch.name, process.log_tail())
+    fn pid(&self) -> Result<u32> {
+        match &self.broker {
+            Runs::Ours(broker) => broker.pid().context("the broker is not running"),
+            Runs::Elsewhere(pid) => Ok(*pid),
         }
     }
 }
