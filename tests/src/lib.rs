@@ -1,1 +1,3 @@
 //! Whole-broker tests.
+
+pub mod server;

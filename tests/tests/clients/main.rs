@@ -1,0 +1,25 @@
+//! librdkafka over TCP: what a real client must be able to do, and get exactly.
+//!
+//! Every test makes its own topics on the shared broker ([`tests::server`]). The suite asks only for what Apache
+//! Kafka does: `AQUIFER_TEST_BOOTSTRAP` runs it there. Waits end when a condition holds, or fail at a deadline.
+//!
+//! | module | what |
+//! |---|---|
+//! | `codecs`      | every codec, seen on the wire and by a consumer |
+//! | `records`     | headers, keys, tombstones, empty values, timestamps, 10 MiB values |
+//! | `idempotence` | numbered records from an idempotent producer, exactly once and in order |
+//! | `positions`   | from an offset, from a time, from the ends, out of range |
+//! | `groups`      | a group of two, a member that leaves, committed offsets |
+//! | `admin`       | create, delete, describe, auto-create |
+
+// Real clients, real time.
+#![allow(clippy::disallowed_methods)]
+
+mod admin;
+mod codecs;
+mod groups;
+mod idempotence;
+mod positions;
+mod records;
+mod support;
+mod wire;
