@@ -288,3 +288,7 @@ fn scalar_bytes(kind: &Kind) -> Option<usize> {
         | Kind::Scalars(..) => None,
     }
 }
+
+#[cfg(test)]
+#[path = "guard_tests.rs"]
+mod tests;

@@ -499,3 +499,7 @@ fn field<const N: usize>(header: &[u8; HEADER_BYTES], position: usize) -> [u8; N
     bytes.copy_from_slice(&header[position..position + N]);
     bytes
 }
+
+#[cfg(test)]
+#[path = "record_batch_tests.rs"]
+mod tests;

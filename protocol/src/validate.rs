@@ -191,3 +191,7 @@ fn timestamp_is_within(timestamp: i64, rules: &RecordRules) -> bool {
     let age = i128::from(rules.now_ms) - i128::from(timestamp);
     age <= i128::from(rules.timestamp_before_max_ms) && -age <= i128::from(rules.timestamp_after_max_ms)
 }
+
+#[cfg(test)]
+#[path = "validate_tests.rs"]
+mod tests;

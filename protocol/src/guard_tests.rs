@@ -1,0 +1,365 @@
+//! The guard and the message codec agree on every API and version; lies are refused; nothing panics.
+//!
+//! Bodies are generated from the schema, so they are only as right as it is. That is what is tested: the codec, which
+//! has its own idea of every message, must decode each body to its last byte and write the same bytes again.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::api::APIS;
+use crate::codec::decode_and_encode;
+
+/// Repeatable randomness for generated bodies (xorshift).
+struct Entropy(u64);
+
+impl Entropy {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+/// A body being written, and where its array lengths stand.
+struct Generator {
+    version: i16,
+    flexible: bool,
+    entropy: Entropy,
+    /// No null and no empty array: every length of the schema is on the wire.
+    full: bool,
+    bytes: Vec<u8>,
+    array_lengths: Vec<std::ops::Range<usize>>,
+}
+
+impl Generator {
+    fn request(api: &Api, version: i16, seed: u64, full: bool) -> Generator {
+        let mut generator = Generator {
+            version,
+            flexible: api.is_flexible(version),
+            entropy: Entropy(seed | 1),
+            full,
+            bytes: Vec::new(),
+            array_lengths: Vec::new(),
+        };
+        generator.fields(schema::request(api.key).expect("every row of the table has a schema"));
+        generator
+    }
+
+    fn fields(&mut self, fields: &'static [Field]) {
+        for field in fields {
+            if field.tag.is_none() && field.is_in(self.version) {
+                self.value(field);
+            }
+        }
+        if self.flexible {
+            self.tags(fields);
+        }
+    }
+
+    fn tags(&mut self, fields: &'static [Field]) {
+        let mut present: Vec<&Field> =
+            fields.iter().filter(|f| f.tag.is_some() && f.is_in(self.version)).collect();
+        if !self.full {
+            present.retain(|_| self.entropy.below(2) == 0);
+        }
+        present.sort_by_key(|field| field.tag);
+        let unknown = self.entropy.below(3) as u32;
+        self.varint(present.len() as u32 + unknown);
+        for field in present {
+            // Written beside, to know its size. A field that says its default is not written by the codec.
+            let outside = std::mem::take(&mut self.bytes);
+            let lengths = self.array_lengths.len();
+            self.value(&Field { nullable_since: None, ..*field });
+            self.array_lengths.truncate(lengths);
+            let value = std::mem::replace(&mut self.bytes, outside);
+            self.varint(field.tag.unwrap());
+            self.varint(value.len() as u32);
+            self.bytes.extend(value);
+        }
+        for i in 0..unknown {
+            self.varint(1000 + i);
+            let size = self.entropy.below(5) as u32;
+            self.varint(size);
+            self.bytes.extend((0..size).map(|_| 0xaa));
+        }
+    }
+
+    fn value(&mut self, field: &Field) {
+        let null = !self.full && field.is_nullable(self.version) && self.entropy.below(4) == 0;
+        match field.kind {
+            Kind::Struct(fields) => self.fields(fields),
+            Kind::OptionalStruct(fields) => {
+                let present = self.full || self.entropy.below(2) == 0;
+                self.bytes.push(if present { 1 } else { 0xff });
+                if present {
+                    self.fields(fields);
+                }
+            }
+            Kind::Structs(fields, _) => {
+                for _ in 0..self.count(null) {
+                    self.fields(fields);
+                }
+            }
+            Kind::Scalars(element, _) => {
+                for _ in 0..self.count(null) {
+                    self.scalar(element, false);
+                }
+            }
+            _ => self.scalar(&field.kind, null),
+        }
+    }
+
+    fn scalar(&mut self, kind: &Kind, null: bool) {
+        match kind {
+            Kind::String | Kind::Bytes => {
+                let bytes = if null { -1 } else { self.entropy.below(6) as i32 };
+                if self.flexible {
+                    self.varint((bytes + 1) as u32);
+                } else if matches!(kind, Kind::String) {
+                    self.bytes.extend((bytes as i16).to_be_bytes());
+                } else {
+                    self.bytes.extend(bytes.to_be_bytes());
+                }
+                self.bytes.extend((0..bytes.max(0)).map(|_| b'x'));
+            }
+            Kind::Int8 => {
+                let byte = self.entropy.below(2) as u8;
+                self.bytes.push(byte);
+            }
+            number => {
+                for _ in 0..scalar_bytes(number).unwrap() {
+                    // Not zero: a tagged field at its default is not written again.
+                    let byte = 1 + self.entropy.below(100) as u8;
+                    self.bytes.push(byte);
+                }
+            }
+        }
+    }
+
+    fn count(&mut self, null: bool) -> i32 {
+        let count = match (null, self.full) {
+            (true, _) => -1,
+            (false, true) => 1 + self.entropy.below(2) as i32,
+            (false, false) => self.entropy.below(3) as i32,
+        };
+        let start = self.bytes.len();
+        if self.flexible {
+            self.varint((count + 1) as u32);
+        } else {
+            self.bytes.extend(count.to_be_bytes());
+        }
+        self.array_lengths.push(start..self.bytes.len());
+        count
+    }
+
+    fn varint(&mut self, mut value: u32) {
+        while value >= 0x80 {
+            self.bytes.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.bytes.push(value as u8);
+    }
+
+    /// The body with one array length replaced.
+    fn with_length(&self, at: &std::ops::Range<usize>, count: u32) -> Vec<u8> {
+        let mut lie = Generator {
+            bytes: self.bytes[..at.start].to_vec(),
+            array_lengths: Vec::new(),
+            entropy: Entropy(1),
+            ..*self
+        };
+        if self.flexible {
+            lie.varint(count + 1);
+        } else {
+            lie.bytes.extend((count as i32).to_be_bytes());
+        }
+        lie.bytes.extend_from_slice(&self.bytes[at.end..]);
+        lie.bytes
+    }
+}
+
+fn every_version() -> impl Iterator<Item = (&'static Api, i16)> {
+    APIS.iter().flat_map(|api| (api.min_usable..=api.max).map(move |version| (api, version)))
+}
+
+#[test]
+fn every_version_of_every_api_is_walked_to_the_end_and_is_what_the_codec_means() {
+    for (api, version) in every_version() {
+        for seed in 0..40 {
+            let body = Bytes::from(Generator::request(api, version, seed * 7919 + 1, seed % 4 == 0).bytes);
+            let again = decode_and_encode(api.key, version, body.clone());
+            assert_eq!(again.as_ref(), Ok(&body), "{} v{version}, seed {seed}", api.name);
+        }
+    }
+}
+
+#[test]
+fn a_body_cut_short_or_too_long_is_refused_in_every_version() {
+    for (api, version) in every_version() {
+        let body = Generator::request(api, version, 99, true).bytes;
+        for end in 0..body.len() {
+            assert!(decoded_size(api.key, version, &body[..end]).is_err(), "{} v{version}: {end}", api.name);
+        }
+        let mut long = body;
+        long.push(0);
+        assert_eq!(
+            decoded_size(api.key, version, &long),
+            Err(DecodeError::Trailing { trailing: 1 }),
+            "{} v{version}",
+            api.name
+        );
+    }
+}
+
+#[test]
+fn every_lying_array_length_is_refused_in_every_version() {
+    let mut lies = 0;
+    for (api, version) in every_version() {
+        let honest = Generator::request(api, version, 4242, true);
+        for at in &honest.array_lengths {
+            for count in [honest.bytes.len() as u32, 1 << 20, i32::MAX as u32, u32::MAX - 2] {
+                let body = honest.with_length(at, count);
+                let walked = decoded_size(api.key, version, &body);
+                assert!(walked.is_err(), "{} v{version}: {count} at {at:?} gave {walked:?}", api.name);
+                lies += 1;
+            }
+        }
+    }
+    assert!(lies > 1000, "only {lies} lies were told");
+}
+
+#[test]
+fn five_bytes_that_ask_for_300_gigabytes_are_refused() {
+    let body = [0xff, 0xff, 0xff, 0xff, 0x0f];
+    assert!(matches!(decoded_size(ApiKey::Metadata, 9, &body), Err(DecodeError::ArrayTooLong { .. })));
+}
+
+#[test]
+fn short_elements_that_decode_to_many_times_their_size_pass_only_up_to_the_limit() {
+    // Metadata v1, topics of empty names: two bytes each on the wire, a struct each in memory.
+    let body = |count: u32| {
+        let mut bytes = count.to_be_bytes().to_vec();
+        bytes.resize(4 + 2 * count as usize, 0);
+        bytes
+    };
+    let modest = body(10_000);
+    let size = decoded_size(ApiKey::Metadata, 1, &modest).unwrap();
+    assert!((500_000..decoded_bytes_max(modest.len())).contains(&size), "{size}");
+    let bomb = body(2_000_000);
+    let limit = decoded_bytes_max(bomb.len());
+    assert_eq!(
+        decoded_size(ApiKey::Metadata, 1, &bomb),
+        Err(DecodeError::TooMuchMemory { frame: bomb.len(), limit })
+    );
+    assert!(limit <= 32 * 1024 * 1024, "{limit}");
+}
+
+#[test]
+fn unknown_tagged_fields_are_charged() {
+    // ListGroups v3 is nothing but its tagged fields; each empty one takes three bytes.
+    let body = |count: u32| {
+        let mut generator = Generator::request(crate::api::find(16).unwrap(), 3, 1, true);
+        generator.bytes.clear();
+        generator.varint(count);
+        for tag in 0..count {
+            generator.varint(tag);
+            generator.varint(0);
+        }
+        generator.bytes
+    };
+    assert!(decoded_size(ApiKey::ListGroups, 3, &body(100)).unwrap() > 100 * 36);
+    assert!(matches!(
+        decoded_size(ApiKey::ListGroups, 3, &body(1_000_000)),
+        Err(DecodeError::TooMuchMemory { .. })
+    ));
+}
+
+#[test]
+fn a_tagged_field_that_lies_about_its_size_is_refused() {
+    let api = crate::api::find(ApiKey::Fetch as i16).unwrap();
+    let mut untagged = Generator::request(api, 12, 7, true);
+    untagged.bytes.clear();
+    for field in schema::request(ApiKey::Fetch).unwrap() {
+        if field.tag.is_none() && field.is_in(12) {
+            untagged.value(field);
+        }
+    }
+    for (size, trailing, expected) in [
+        (2, 0, None),
+        (0, 0, Some(DecodeError::TaggedFieldSize { tag: 0, size: 0, used: 2 })),
+        (1, 0, Some(DecodeError::TaggedFieldSize { tag: 0, size: 1, used: 2 })),
+        (3, 0, Some(DecodeError::Truncated { what: "tagged field", needed: 3, remaining: 2 })),
+        (3, 1, Some(DecodeError::TaggedFieldSize { tag: 0, size: 3, used: 2 })),
+    ] {
+        // One tagged field: cluster id (tag 0), of one letter.
+        let mut body = untagged.bytes.clone();
+        body.extend([1, 0, size, 2, b'c']);
+        body.resize(body.len() + trailing, 0);
+        assert_eq!(decoded_size(ApiKey::Fetch, 12, &body).err(), expected, "size {size}");
+    }
+}
+
+#[test]
+fn null_is_refused_where_the_version_has_none() {
+    // Metadata v0 asks for all topics with an empty array, v1 with null.
+    let null = (-1i32).to_be_bytes();
+    assert_eq!(decoded_size(ApiKey::Metadata, 1, &null), Ok(0));
+    assert_eq!(
+        decoded_size(ApiKey::Metadata, 0, &null),
+        Err(DecodeError::BadLength { what: "topics", length: -1 })
+    );
+}
+
+#[test]
+fn variable_length_integers_end_within_32_bits() {
+    for (bytes, expected) in [
+        (&[0x00][..], Ok((0, 1))),
+        (&[0x7f], Ok((127, 1))),
+        (&[0x80, 0x01], Ok((128, 2))),
+        (&[0xff, 0xff, 0xff, 0xff, 0x0f], Ok((u32::MAX, 5))),
+        (&[0xff, 0xff, 0xff, 0xff, 0x1f], Err(DecodeError::BadVarint)),
+        (&[0xff, 0xff, 0xff, 0xff, 0xff, 0x01], Err(DecodeError::BadVarint)),
+    ] {
+        assert_eq!(unsigned_varint(bytes), expected, "{bytes:?}");
+    }
+    assert!(matches!(unsigned_varint(&[0x80]), Err(DecodeError::Truncated { .. })));
+}
+
+fn any_version() -> impl Strategy<Value = (&'static Api, i16)> {
+    let all: Vec<_> = every_version().collect();
+    prop::sample::select(all)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// What the guard lets through is decoded within its bound (or refused), and neither ever panics or aborts.
+    #[test]
+    fn random_bytes_never_panic((api, version) in any_version(), body in prop::collection::vec(any::<u8>(), 0..200)) {
+        if let Ok(size) = decoded_size(api.key, version, &body) {
+            prop_assert!(size <= decoded_bytes_max(body.len()));
+        }
+        let _ = decode_and_encode(api.key, version, Bytes::from(body));
+    }
+
+    #[test]
+    fn mutated_requests_never_panic(
+        (api, version) in any_version(),
+        seed in any::<u64>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), prop_oneof![any::<u8>(), Just(0xff), Just(0x7f), Just(0)]), 1..4),
+    ) {
+        let mut body = Generator::request(api, version, seed, true).bytes;
+        for (at, byte) in changes {
+            if !body.is_empty() {
+                let at = at.index(body.len());
+                body[at] = byte;
+            }
+        }
+        if let Ok(size) = decoded_size(api.key, version, &body) {
+            prop_assert!(size <= decoded_bytes_max(body.len()));
+        }
+        let _ = decode_and_encode(api.key, version, Bytes::from(body));
+    }
+}
