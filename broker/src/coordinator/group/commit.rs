@@ -78,7 +78,11 @@ impl GroupShard {
                 let value = OffsetAndMetadata {
                     offset: commit.offset,
                     // The record's only version with an expiry has no leader epoch, nor have the requests.
-                    leader_epoch: if expire_timestamp_ms.is_some() { -1 } else { commit.leader_epoch.max(-1) },
+                    leader_epoch: if expire_timestamp_ms.is_some() {
+                        -1
+                    } else {
+                        commit.leader_epoch.max(-1)
+                    },
                     metadata: commit.metadata.clone().unwrap_or_default(),
                     commit_timestamp_ms: now_ms,
                     expire_timestamp_ms,
@@ -370,5 +374,97 @@ fn is_expired(
     match committed.expire_timestamp_ms {
         Some(expire_timestamp_ms) => now_ms >= expire_timestamp_ms,
         None => now_ms.saturating_sub(since_ms) >= config.offsets_retention_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordinator::group::record::GroupMetadata;
+
+    const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+
+    /// A group of one consumer of topic `a`, or whatever the type; empty since day 2 if `empty`.
+    fn group(protocol_type: &str, empty: bool) -> ClassicGroup {
+        let mut group = ClassicGroup::new("g");
+        let member = crate::coordinator::group::MemberMetadata {
+            member_id: "m".into(),
+            group_instance_id: None,
+            client_id: String::new(),
+            client_host: String::new(),
+            rebalance_timeout_ms: 1,
+            session_timeout_ms: 1,
+            subscription: bytes::Bytes::from_static(b"\0\0\0\0\0\x01\0\x01a"),
+            assignment: bytes::Bytes::new(),
+        };
+        group.replay(&GroupMetadata {
+            protocol_type: protocol_type.into(),
+            generation_id: 1,
+            protocol_name: (!empty).then(|| "range".into()),
+            leader: None,
+            current_state_timestamp_ms: 2 * DAY_MS,
+            members: if empty { Vec::new() } else { vec![member] },
+        });
+        group
+    }
+
+    fn offset(commit_timestamp_ms: i64, expire_timestamp_ms: Option<i64>) -> OffsetAndMetadata {
+        OffsetAndMetadata {
+            offset: 1,
+            leader_epoch: 0,
+            metadata: String::new(),
+            commit_timestamp_ms,
+            expire_timestamp_ms,
+        }
+    }
+
+    #[test]
+    fn offsets_expire_by_what_their_group_is() {
+        let config = GroupConfig::default();
+        // (group, topic, committed on day 1, explicit expiry; expires at, if ever)
+        let rows = [
+            (group("consumer", false), "a", None, None),
+            (group("consumer", false), "other", None, Some(8 * DAY_MS)),
+            (group("consumer", false), "a", Some(3 * DAY_MS), None),
+            (group("consumer", false), "other", Some(3 * DAY_MS), Some(3 * DAY_MS)),
+            (group("consumer", true), "a", None, Some(9 * DAY_MS)),
+            (group("connect", false), "a", None, None),
+            (group("connect", true), "a", None, Some(9 * DAY_MS)),
+            (group("", true), "a", None, Some(8 * DAY_MS)),
+            (ClassicGroup::new("simple"), "a", None, Some(8 * DAY_MS)),
+        ];
+        for (i, (group, topic, expiry, expires_at)) in rows.iter().enumerate() {
+            let committed = offset(DAY_MS, *expiry);
+            let expired = |at_ms| is_expired(&config, at_ms, group, topic, &committed);
+            match expires_at {
+                None => assert!(!expired(1_000 * DAY_MS), "row {i}"),
+                Some(at_ms) => assert_eq!((expired(at_ms - 1), expired(*at_ms)), (false, true), "row {i}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_equal_commit_is_written_only_where_its_time_matters() {
+        let config = GroupConfig::default();
+        let committed = offset(DAY_MS, None);
+        let again = |at_ms| offset(at_ms, None);
+        let other = OffsetAndMetadata { metadata: "m".into(), ..again(DAY_MS) };
+        let consumer = group("consumer", false);
+        let rows = [
+            (&consumer, "a", &committed, again(2 * DAY_MS - 1), true),
+            (&consumer, "a", &committed, again(2 * DAY_MS), false),
+            // A clock that went back.
+            (&consumer, "a", &committed, again(DAY_MS - 1), false),
+            (&consumer, "other", &committed, again(DAY_MS), false),
+            (&group("connect", false), "other", &committed, again(DAY_MS), true),
+            (&consumer, "a", &committed, other, false),
+            (&consumer, "a", &committed, OffsetAndMetadata { leader_epoch: 1, ..again(DAY_MS) }, false),
+            (&consumer, "a", &committed, OffsetAndMetadata { offset: 2, ..again(DAY_MS) }, false),
+            (&consumer, "a", &committed, offset(DAY_MS, Some(9 * DAY_MS)), false),
+            (&consumer, "a", &offset(DAY_MS, Some(9 * DAY_MS)), again(DAY_MS), false),
+        ];
+        for (i, (group, topic, committed, value, expected)) in rows.iter().enumerate() {
+            assert_eq!(refreshes_nothing(&config, group, topic, committed, value), *expected, "row {i}");
+        }
     }
 }

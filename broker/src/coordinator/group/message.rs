@@ -271,11 +271,14 @@ pub struct TxnOffsetCommit {
     pub topics: Vec<(String, Vec<PartitionCommit>)>,
 }
 
+/// What became of each partition of a topic, in request order.
+pub type PartitionResults = Vec<(i32, Option<ResponseError>)>;
+
 /// Answer to OffsetCommit and TxnOffsetCommit: per topic and partition, in request order.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct OffsetCommitAnswer {
-    /// (topic, (partition, error)).
-    pub topics: Vec<(String, Vec<(i32, Option<ResponseError>)>)>,
+    /// By topic.
+    pub topics: Vec<(String, PartitionResults)>,
 }
 
 /// One group of an OffsetFetch.
@@ -325,8 +328,8 @@ pub struct OffsetDelete {
 #[allow(missing_docs)]
 pub struct OffsetDeleteAnswer {
     pub error: Option<ResponseError>,
-    /// (topic, (partition, error)).
-    pub topics: Vec<(String, Vec<(i32, Option<ResponseError>)>)>,
+    /// By topic.
+    pub topics: Vec<(String, PartitionResults)>,
 }
 
 /// Answer of DeleteGroups for one group.

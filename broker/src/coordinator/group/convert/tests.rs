@@ -100,7 +100,7 @@ fn leave_group_of_one_member_before_v3_has_the_error_at_the_top() {
     for version in 0..=5 {
         if version < 3 {
             let request = leave_group::request(version, &as_seen(version, &one));
-            assert_eq!(request.members, [identity.clone()]);
+            assert_eq!(request.members, vec![identity.clone()]);
         }
         let answer = LeaveGroupAnswer {
             error: None,

@@ -446,9 +446,7 @@ fn answer(response: &GroupResponse) -> String {
     }
 }
 
-type ByPartition = [(String, Vec<(i32, Option<ResponseError>)>)];
-
-fn by_partition(topics: &ByPartition) -> String {
+fn by_partition(topics: &[(String, PartitionResults)]) -> String {
     let mut shown = Vec::new();
     for (topic, partitions) in topics {
         for (partition, result) in partitions {
