@@ -94,15 +94,15 @@ impl<'a> Walk<'a> {
 
     fn tagged_fields(&mut self, fields: &'static [Field]) -> Result<(), DecodeError> {
         let count = self.unsigned_varint()?;
-        let mut unknown = 0usize;
+        let mut unknown_bytes = FIRST_UNKNOWN_TAG_BYTES;
         for _ in 0..count {
             let tag = self.unsigned_varint()?;
             let size = self.unsigned_varint()? as usize;
             let known = fields.iter().find(|field| field.tag == Some(tag) && field.is_in(self.version));
             let Some(field) = known else {
                 self.skip("tagged field", size)?;
-                self.charge(if unknown == 0 { FIRST_UNKNOWN_TAG_BYTES } else { UNKNOWN_TAG_BYTES })?;
-                unknown += 1;
+                self.charge(unknown_bytes)?;
+                unknown_bytes = UNKNOWN_TAG_BYTES;
                 continue;
             };
             self.need("tagged field", size)?;

@@ -257,6 +257,22 @@ fn short_elements_that_decode_to_many_times_their_size_pass_only_up_to_the_limit
 }
 
 #[test]
+fn the_charge_covers_what_the_decoded_vectors_hold() {
+    for seed in 1..50 {
+        let api = crate::api::find(ApiKey::CreateTopics as i16).unwrap();
+        let body = Generator::request(api, 7, seed * 31, true).bytes;
+        let charged = decoded_size(ApiKey::CreateTopics, 7, &body).unwrap();
+        let request = crate::codec::decode_create_topics(Bytes::from(body), 7).unwrap();
+        let mut held = size_of_val(&request.topics[..]);
+        for topic in &request.topics {
+            held += size_of_val(&topic.assignments[..]) + size_of_val(&topic.configs[..]);
+            held += topic.assignments.iter().map(|a| size_of_val(&a.broker_ids[..])).sum::<usize>();
+        }
+        assert!(charged >= held, "{charged} charged, {held} held");
+    }
+}
+
+#[test]
 fn unknown_tagged_fields_are_charged() {
     // ListGroups v3 is nothing but its tagged fields; each empty one takes three bytes.
     let body = |count: u32| {

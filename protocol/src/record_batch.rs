@@ -152,6 +152,9 @@ pub enum BatchError {
         /// The sequence in the header.
         base_sequence: i32,
     },
+    /// A transactional batch that names no producer: nothing could ever end its transaction.
+    #[error("transactional batch without a producer id")]
+    TransactionalWithoutProducer,
     /// Only brokers set LogAppendTime.
     #[error("timestamp type LogAppendTime from a client")]
     LogAppendTimeFromClient,
@@ -188,6 +191,7 @@ impl BatchError {
             | BatchError::CountMismatch { .. }
             | BatchError::ControlFromClient
             | BatchError::SequenceMissing { .. }
+            | BatchError::TransactionalWithoutProducer
             | BatchError::Record { .. }
             | BatchError::TrailingBytes { .. } => ErrorCode::InvalidRecord,
             BatchError::Truncated { .. } | BatchError::BadLength { .. } | BatchError::BadCrc { .. } => {
@@ -301,12 +305,13 @@ impl BatchHeader {
 
     /// Offset of the last record (of the last one there was, after log compaction).
     pub fn last_offset(&self) -> i64 {
-        self.base_offset + i64::from(self.last_offset_delta)
+        // Saturating: a header is looked at before it is judged.
+        self.base_offset.saturating_add(i64::from(self.last_offset_delta))
     }
 
     /// The offset after the batch.
     pub fn next_offset(&self) -> i64 {
-        self.last_offset() + 1
+        self.last_offset().saturating_add(1)
     }
 
     /// Sequence of the last record; sequences wrap from `i32::MAX` to 0 (`DefaultRecordBatch.incrementSequence`).
@@ -409,7 +414,7 @@ impl Batch {
     }
 
     /// The records in order. A compressed body is decompressed whole, into at most `decompressed_bytes_max`
-    /// bytes; an uncompressed one is read in place.
+    /// bytes; an uncompressed one is read in place, whatever its size.
     pub fn records(&self, decompressed_bytes_max: usize) -> Result<Records, BatchError> {
         Records::of(self, decompressed_bytes_max)
     }

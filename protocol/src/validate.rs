@@ -64,6 +64,10 @@ pub fn validate_for_produce(records: Option<Bytes>, rules: &ProduceRules) -> Res
             base_sequence: header.base_sequence,
         });
     }
+    // Kafka leaves this to its clients; an open transaction of nobody would hold back the last stable offset for ever.
+    if header.is_transactional() && !header.has_producer_id() {
+        return Err(BatchError::TransactionalWithoutProducer);
+    }
     if header.timestamp_type() == TimestampType::LogAppendTime {
         return Err(BatchError::LogAppendTimeFromClient);
     }

@@ -56,6 +56,7 @@ fn what_a_client_may_not_send_and_the_code_it_gets() {
         ("delta overflows", Some(saying(|h| h.last_offset_delta = i32::MAX)), ErrorCode::InvalidRecord),
         ("control bit", Some(saying(|h| h.attributes = 1 << 5)), ErrorCode::InvalidRecord),
         ("no sequence", Some(saying(|h| h.producer_id = 5)), ErrorCode::InvalidRecord),
+        ("transaction of nobody", Some(saying(|h| h.attributes = 1 << 4)), ErrorCode::InvalidRecord),
         ("log append time", Some(saying(|h| h.attributes = 1 << 3)), ErrorCode::InvalidTimestamp),
     ] {
         let refused = validate_for_produce(records, &RULES).map(|batch| *batch.header()).unwrap_err();
