@@ -1,3 +1,4 @@
 //! Whole-broker tests.
 
+pub mod fault_proxy;
 pub mod server;
