@@ -1,0 +1,486 @@
+//! What the journal says about stores, lanes and streams, and the bytes it says it in (version 1 of each record).
+//!
+//! A record is `id u16 · fields`, integers big-endian, nothing optional and nothing after: so a record has one encoding,
+//! and what a later release adds is a new id. Ids are persisted and never renumbered; an id this release does not know
+//! stops the reader with the word "upgrade", it is never skipped (DESIGN §3 "Feature levels"). Lengths are checked before
+//! anything is allocated (I11).
+//!
+//! Golden bytes at the end of this file hold every record still.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::ids::{Incarnation, LaneNumber, Nonce, StoreId, StreamEpoch, StreamId};
+use crate::journal::{DecodeError, Record};
+
+/// Longest URL of a store.
+pub const URL_BYTES_MAX: usize = 2048;
+
+/// One change of the catalog. Legality is in [`super::Catalog::apply`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StorageRecord {
+    /// 1. `store` is reached by `url` (without secrets). Saying it again is legal, changing it is not.
+    StoreRegistered {
+        /// Which store.
+        store: StoreId,
+        /// Its URL.
+        url: String,
+    },
+    /// 2. A process joins: the mutation's own place in the journal becomes its incarnation (SAFETY F2), with an open lane
+    /// in `store`. At most one per mutation.
+    LaneRegistered {
+        /// Random, of the process: tells a repeat from a second registration.
+        nonce: Nonce,
+        /// Where its lane lies.
+        store: StoreId,
+    },
+    /// 3. The lane was sealed by somebody else and ends at `length`. Proposed by who sealed it (the controller, or the
+    /// successor under the same broker id).
+    LaneFenced {
+        /// Whose lane.
+        incarnation: Incarnation,
+        /// The number that holds the lowest seal: objects below it count, nothing else does.
+        length: LaneNumber,
+        /// Nonce of that seal object.
+        seal_nonce: Nonce,
+        /// Who uploads and trims the lane; None is the incarnation that this very mutation registers.
+        heir: Option<Incarnation>,
+    },
+    /// 4. The owner sealed its own lane and leaves. Proposed by it.
+    LaneLeft {
+        /// Whose lane.
+        incarnation: Incarnation,
+        /// As in a fence.
+        length: LaneNumber,
+        /// As in a fence.
+        seal_nonce: Nonce,
+    },
+    /// 5. The owner ends its lane in the journal, without a seal, because its lane's store does not answer (SAFETY L4).
+    /// Proposed by it.
+    LaneEnded {
+        /// Whose lane.
+        incarnation: Incarnation,
+        /// Its durable number: objects below it count.
+        length: LaneNumber,
+    },
+    /// 6. Another heir for an ended lane.
+    LaneHeirNamed {
+        /// Whose lane.
+        incarnation: Incarnation,
+        /// Who uploads and trims it from now on; None is the incarnation that this very mutation registers.
+        heir: Option<Incarnation>,
+    },
+    /// 7. Nothing below `trim` holds anything that counts any more. Proposed by the owner of an open lane, the heir of an
+    /// ended one.
+    LaneTrimmed {
+        /// Whose lane.
+        incarnation: Incarnation,
+        /// First number that still counts.
+        trim: LaneNumber,
+    },
+    /// 8. A stream begins, at offset 0 and epoch 0. Its id was never used.
+    StreamCreated {
+        /// At or above the catalog's next id.
+        stream: StreamId,
+        /// A live incarnation.
+        owner: Incarnation,
+    },
+    /// 9. A stream is gone; what lanes hold of it is void.
+    StreamDeleted {
+        /// Which.
+        stream: StreamId,
+    },
+    /// 10. One stream of an ended lane gets a live owner, with the next epoch.
+    StreamOpened {
+        /// Which.
+        stream: StreamId,
+        /// The new owner; None is the incarnation that this very mutation registers.
+        to: Option<Incarnation>,
+    },
+    /// 11. All streams of an ended lane get one live owner, each with its next epoch.
+    StreamsAdopted {
+        /// The incarnation whose lane has ended.
+        from: Incarnation,
+        /// The new owner; None is the incarnation that this very mutation registers.
+        to: Option<Incarnation>,
+    },
+    /// 12. The planned move: the owner ends its epoch at `end` and another goes on there (SAFETY F4). Proposed by the
+    /// owner; one record for both, so that the stream is never without.
+    StreamSealed {
+        /// Which.
+        stream: StreamId,
+        /// The epoch that ends: the stream's current one.
+        epoch: StreamEpoch,
+        /// Offset after the last record that counts.
+        end: u64,
+        /// Its records lie in lane objects below this number: a live lane is read no further.
+        below: LaneNumber,
+        /// A live incarnation other than the owner.
+        to: Incarnation,
+    },
+    /// 13. The log start moved: records below `start` are gone. Proposed by the owner.
+    StreamTrimmed {
+        /// Which.
+        stream: StreamId,
+        /// Offset of the first record that is kept.
+        start: u64,
+    },
+    /// 14. An object of an ended lane cannot be read, and its loss was accepted by name (SAFETY F19).
+    LossAccepted {
+        /// Whose lane.
+        incarnation: Incarnation,
+        /// The object.
+        number: LaneNumber,
+    },
+}
+
+impl StorageRecord {
+    /// Its persisted id.
+    pub fn id(&self) -> u16 {
+        match self {
+            StorageRecord::StoreRegistered { .. } => 1,
+            StorageRecord::LaneRegistered { .. } => 2,
+            StorageRecord::LaneFenced { .. } => 3,
+            StorageRecord::LaneLeft { .. } => 4,
+            StorageRecord::LaneEnded { .. } => 5,
+            StorageRecord::LaneHeirNamed { .. } => 6,
+            StorageRecord::LaneTrimmed { .. } => 7,
+            StorageRecord::StreamCreated { .. } => 8,
+            StorageRecord::StreamDeleted { .. } => 9,
+            StorageRecord::StreamOpened { .. } => 10,
+            StorageRecord::StreamsAdopted { .. } => 11,
+            StorageRecord::StreamSealed { .. } => 12,
+            StorageRecord::StreamTrimmed { .. } => 13,
+            StorageRecord::LossAccepted { .. } => 14,
+        }
+    }
+}
+
+impl Record for StorageRecord {
+    fn encode(&self, out: &mut BytesMut) {
+        out.put_u16(self.id());
+        match self {
+            StorageRecord::StoreRegistered { store, url } => {
+                out.put_u8(store.0);
+                put_str(out, url);
+            }
+            StorageRecord::LaneRegistered { nonce, store } => {
+                out.put_u64(nonce.0);
+                out.put_u8(store.0);
+            }
+            StorageRecord::LaneFenced { incarnation, length, seal_nonce, heir } => {
+                put_incarnation(out, *incarnation);
+                out.put_u64(length.0);
+                out.put_u64(seal_nonce.0);
+                put_optional(out, *heir);
+            }
+            StorageRecord::LaneLeft { incarnation, length, seal_nonce } => {
+                put_incarnation(out, *incarnation);
+                out.put_u64(length.0);
+                out.put_u64(seal_nonce.0);
+            }
+            StorageRecord::LaneEnded { incarnation, length } => {
+                put_incarnation(out, *incarnation);
+                out.put_u64(length.0);
+            }
+            StorageRecord::LaneHeirNamed { incarnation, heir } => {
+                put_incarnation(out, *incarnation);
+                put_optional(out, *heir);
+            }
+            StorageRecord::LaneTrimmed { incarnation, trim } => {
+                put_incarnation(out, *incarnation);
+                out.put_u64(trim.0);
+            }
+            StorageRecord::StreamCreated { stream, owner } => {
+                out.put_u64(stream.0);
+                put_incarnation(out, *owner);
+            }
+            StorageRecord::StreamDeleted { stream } => out.put_u64(stream.0),
+            StorageRecord::StreamOpened { stream, to } => {
+                out.put_u64(stream.0);
+                put_optional(out, *to);
+            }
+            StorageRecord::StreamsAdopted { from, to } => {
+                put_incarnation(out, *from);
+                put_optional(out, *to);
+            }
+            StorageRecord::StreamSealed { stream, epoch, end, below, to } => {
+                out.put_u64(stream.0);
+                out.put_u32(epoch.0);
+                out.put_u64(*end);
+                out.put_u64(below.0);
+                put_incarnation(out, *to);
+            }
+            StorageRecord::StreamTrimmed { stream, start } => {
+                out.put_u64(stream.0);
+                out.put_u64(*start);
+            }
+            StorageRecord::LossAccepted { incarnation, number } => {
+                put_incarnation(out, *incarnation);
+                out.put_u64(number.0);
+            }
+        }
+    }
+
+    fn decode(buf: Bytes) -> Result<Self, DecodeError> {
+        let mut fields = Fields(buf);
+        let record = decode_fields(&mut fields)?;
+        if !fields.0.is_empty() {
+            return Err(malformed(format!("{} bytes after record {}", fields.0.len(), record.id())));
+        }
+        Ok(record)
+    }
+}
+
+fn decode_fields(fields: &mut Fields) -> Result<StorageRecord, DecodeError> {
+    Ok(match fields.u16()? {
+        1 => StorageRecord::StoreRegistered {
+            store: StoreId(fields.u8()?),
+            url: fields.string(URL_BYTES_MAX)?,
+        },
+        2 => StorageRecord::LaneRegistered { nonce: Nonce(fields.u64()?), store: StoreId(fields.u8()?) },
+        3 => StorageRecord::LaneFenced {
+            incarnation: fields.incarnation()?,
+            length: LaneNumber(fields.u64()?),
+            seal_nonce: Nonce(fields.u64()?),
+            heir: fields.optional()?,
+        },
+        4 => StorageRecord::LaneLeft {
+            incarnation: fields.incarnation()?,
+            length: LaneNumber(fields.u64()?),
+            seal_nonce: Nonce(fields.u64()?),
+        },
+        5 => {
+            StorageRecord::LaneEnded { incarnation: fields.incarnation()?, length: LaneNumber(fields.u64()?) }
+        }
+        6 => StorageRecord::LaneHeirNamed { incarnation: fields.incarnation()?, heir: fields.optional()? },
+        7 => {
+            StorageRecord::LaneTrimmed { incarnation: fields.incarnation()?, trim: LaneNumber(fields.u64()?) }
+        }
+        8 => StorageRecord::StreamCreated { stream: StreamId(fields.u64()?), owner: fields.incarnation()? },
+        9 => StorageRecord::StreamDeleted { stream: StreamId(fields.u64()?) },
+        10 => StorageRecord::StreamOpened { stream: StreamId(fields.u64()?), to: fields.optional()? },
+        11 => StorageRecord::StreamsAdopted { from: fields.incarnation()?, to: fields.optional()? },
+        12 => StorageRecord::StreamSealed {
+            stream: StreamId(fields.u64()?),
+            epoch: StreamEpoch(fields.u32()?),
+            end: fields.u64()?,
+            below: LaneNumber(fields.u64()?),
+            to: fields.incarnation()?,
+        },
+        13 => StorageRecord::StreamTrimmed { stream: StreamId(fields.u64()?), start: fields.u64()? },
+        14 => StorageRecord::LossAccepted {
+            incarnation: fields.incarnation()?,
+            number: LaneNumber(fields.u64()?),
+        },
+        other => return Err(DecodeError::unknown(format!("storage record {other}"))),
+    })
+}
+
+pub(super) fn put_incarnation(out: &mut BytesMut, incarnation: Incarnation) {
+    out.put_u64(incarnation.seq);
+    out.put_u32(incarnation.index);
+}
+
+pub(super) fn put_optional(out: &mut BytesMut, incarnation: Option<Incarnation>) {
+    out.put_u8(u8::from(incarnation.is_some()));
+    if let Some(incarnation) = incarnation {
+        put_incarnation(out, incarnation);
+    }
+}
+
+pub(super) fn put_str(out: &mut BytesMut, text: &str) {
+    assert!(text.len() <= URL_BYTES_MAX, "a text of {} bytes was not refused before", text.len());
+    out.put_u16(text.len() as u16);
+    out.put_slice(text.as_bytes());
+}
+
+fn malformed(what: impl Into<String>) -> DecodeError {
+    DecodeError::Malformed(what.into())
+}
+
+/// Takes fields from the front of what is there, and says so when nothing is.
+pub(super) struct Fields(pub Bytes);
+
+impl Fields {
+    fn need(&self, bytes: usize) -> Result<(), DecodeError> {
+        if self.0.len() < bytes {
+            return Err(malformed(format!("{} bytes where a field of {bytes} begins", self.0.len())));
+        }
+        Ok(())
+    }
+
+    pub(super) fn u8(&mut self) -> Result<u8, DecodeError> {
+        self.need(1)?;
+        Ok(self.0.get_u8())
+    }
+
+    pub(super) fn u16(&mut self) -> Result<u16, DecodeError> {
+        self.need(2)?;
+        Ok(self.0.get_u16())
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32, DecodeError> {
+        self.need(4)?;
+        Ok(self.0.get_u32())
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, DecodeError> {
+        self.need(8)?;
+        Ok(self.0.get_u64())
+    }
+
+    pub(super) fn bool(&mut self) -> Result<bool, DecodeError> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(malformed(format!("{other} where 0 or 1 is a choice"))),
+        }
+    }
+
+    pub(super) fn incarnation(&mut self) -> Result<Incarnation, DecodeError> {
+        self.need(12)?;
+        Ok(Incarnation { seq: self.0.get_u64(), index: self.0.get_u32() })
+    }
+
+    pub(super) fn optional(&mut self) -> Result<Option<Incarnation>, DecodeError> {
+        Ok(if self.bool()? { Some(self.incarnation()?) } else { None })
+    }
+
+    pub(super) fn string(&mut self, bytes_max: usize) -> Result<String, DecodeError> {
+        let length = usize::from(self.u16()?);
+        if length > bytes_max {
+            return Err(malformed(format!("a text of {length} bytes, at most {bytes_max} are legal")));
+        }
+        self.need(length)?;
+        String::from_utf8(self.0.split_to(length).to_vec()).map_err(|_| malformed("a text that is not UTF-8"))
+    }
+
+    /// A count of elements of at least `bytes_each`, no more than what is there can hold.
+    pub(super) fn count(&mut self, bytes_each: usize) -> Result<usize, DecodeError> {
+        let count = self.u32()? as usize;
+        if count > self.0.len() / bytes_each {
+            return Err(malformed(format!("{count} elements in {} bytes", self.0.len())));
+        }
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn incarnation(seq: u64, index: u32) -> Incarnation {
+        Incarnation { seq, index }
+    }
+
+    /// Every record once, with the bytes that the first release wrote. A line that changes is a format that broke.
+    fn golden() -> Vec<(StorageRecord, &'static str)> {
+        let a = incarnation(0x11, 2);
+        let b = incarnation(0x22, 3);
+        let (stream, length) = (StreamId(0x33), LaneNumber(0x44));
+        vec![
+            (
+                StorageRecord::StoreRegistered { store: StoreId(1), url: "s3://b/r".into() },
+                "0001 01 0008 73333a2f2f622f72",
+            ),
+            (
+                StorageRecord::LaneRegistered { nonce: Nonce(0x55), store: StoreId(1) },
+                "0002 0000000000000055 01",
+            ),
+            (
+                StorageRecord::LaneFenced { incarnation: a, length, seal_nonce: Nonce(0x55), heir: Some(b) },
+                "0003 0000000000000011 00000002 0000000000000044 0000000000000055 01 0000000000000022 00000003",
+            ),
+            (
+                StorageRecord::LaneFenced { incarnation: a, length, seal_nonce: Nonce(0x55), heir: None },
+                "0003 0000000000000011 00000002 0000000000000044 0000000000000055 00",
+            ),
+            (
+                StorageRecord::LaneLeft { incarnation: a, length, seal_nonce: Nonce(0x55) },
+                "0004 0000000000000011 00000002 0000000000000044 0000000000000055",
+            ),
+            (
+                StorageRecord::LaneEnded { incarnation: a, length },
+                "0005 0000000000000011 00000002 0000000000000044",
+            ),
+            (
+                StorageRecord::LaneHeirNamed { incarnation: a, heir: None },
+                "0006 0000000000000011 00000002 00",
+            ),
+            (
+                StorageRecord::LaneTrimmed { incarnation: a, trim: length },
+                "0007 0000000000000011 00000002 0000000000000044",
+            ),
+            (
+                StorageRecord::StreamCreated { stream, owner: a },
+                "0008 0000000000000033 0000000000000011 00000002",
+            ),
+            (StorageRecord::StreamDeleted { stream }, "0009 0000000000000033"),
+            (
+                StorageRecord::StreamOpened { stream, to: Some(b) },
+                "000a 0000000000000033 01 0000000000000022 00000003",
+            ),
+            (StorageRecord::StreamsAdopted { from: a, to: None }, "000b 0000000000000011 00000002 00"),
+            (
+                StorageRecord::StreamSealed {
+                    stream,
+                    epoch: StreamEpoch(6),
+                    end: 0x77,
+                    below: length,
+                    to: b,
+                },
+                "000c 0000000000000033 00000006 0000000000000077 0000000000000044 0000000000000022 00000003",
+            ),
+            (StorageRecord::StreamTrimmed { stream, start: 0x77 }, "000d 0000000000000033 0000000000000077"),
+            (
+                StorageRecord::LossAccepted { incarnation: a, number: length },
+                "000e 0000000000000011 00000002 0000000000000044",
+            ),
+        ]
+    }
+
+    fn hex(text: &str) -> Vec<u8> {
+        let digits: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+        (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
+    }
+
+    #[test]
+    fn records_keep_their_bytes() {
+        let mut ids = Vec::new();
+        for (record, bytes) in golden() {
+            let mut out = BytesMut::new();
+            record.encode(&mut out);
+            assert_eq!(out.to_vec(), hex(bytes), "{record:?}");
+            assert_eq!(StorageRecord::decode(out.freeze()).unwrap(), record);
+            ids.push(record.id());
+        }
+        ids.dedup();
+        assert_eq!(ids, (1..=14).collect::<Vec<u16>>(), "every record is among the golden ones");
+    }
+
+    #[test]
+    fn an_unknown_id_and_any_other_length_is_refused() {
+        assert!(matches!(StorageRecord::decode(Bytes::from_static(&[0, 99])), Err(DecodeError::Unknown(_))));
+        for (record, bytes) in golden() {
+            let bytes = Bytes::from(hex(bytes));
+            for length in 0..bytes.len() {
+                let cut = StorageRecord::decode(bytes.slice(..length));
+                assert!(matches!(cut, Err(DecodeError::Malformed(_))), "{record:?} cut to {length}: {cut:?}");
+            }
+            let longer: Bytes = [&bytes[..], &[0]].concat().into();
+            assert!(matches!(StorageRecord::decode(longer), Err(DecodeError::Malformed(_))), "{record:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_refused_or_have_one_encoding(bytes in proptest::collection::vec(0u8..16, 0..64)) {
+            let bytes = Bytes::from(bytes);
+            if let Ok(record) = StorageRecord::decode(bytes.clone()) {
+                let mut out = BytesMut::new();
+                record.encode(&mut out);
+                assert_eq!(out.freeze(), bytes);
+            }
+        }
+    }
+}

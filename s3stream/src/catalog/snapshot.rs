@@ -1,0 +1,196 @@
+//! The catalog's bytes in a snapshot of the image (p). Deterministic: equal catalogs have equal bytes, and no other bytes
+//! decode to them, so that snapshots of two processes can be compared (SAFETY F11). Integers are big-endian; version 1:
+//!
+//! ```text
+//! version u16 · next stream u64
+//! stores   count u32 · (id u8 · url length u16 · url)                                     ascending by id
+//! lanes    count u32 · (incarnation · nonce u64 · store u8 · trim u64 · end kind u8 · [length u64 · [seal nonce u64]]
+//!          · heir? · lost count u32 · (number u64))                                       ascending by incarnation
+//! streams  count u32 · (id u64 · owner · epoch u32 · start u64 · base u64 · entries u32
+//!          · (epoch u32 · incarnation · sealed u8 · [end u64 · below u64]))               ascending by id
+//! ```
+//!
+//! Golden bytes are in `tests.rs`.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::record::{Fields, URL_BYTES_MAX, put_incarnation, put_optional, put_str};
+use super::{Catalog, EpochSeal, LaneEnd, LaneEntry, LaneState, StreamState};
+use crate::ids::{Incarnation, LaneId, LaneNumber, Nonce, StoreId, StreamEpoch, StreamId};
+use crate::journal::DecodeError;
+
+const VERSION: u16 = 1;
+
+const STORE_BYTES_MIN: usize = 3;
+const LANE_BYTES_MIN: usize = 12 + 8 + 1 + 8 + 1 + 1 + 4;
+const STREAM_BYTES_MIN: usize = 8 + 12 + 4 + 8 + 8 + 4;
+const ENTRY_BYTES_MIN: usize = 4 + 12 + 1;
+
+impl Catalog {
+    /// Appends the catalog's bytes.
+    pub fn encode(&self, out: &mut BytesMut) {
+        out.put_u16(VERSION);
+        out.put_u64(self.next_stream.0);
+        out.put_u32(self.stores.len() as u32);
+        for (store, url) in &self.stores {
+            out.put_u8(store.0);
+            put_str(out, url);
+        }
+        out.put_u32(self.lanes.len() as u32);
+        for lane in self.lanes.values() {
+            encode_lane(lane, out);
+        }
+        out.put_u32(self.streams.len() as u32);
+        for (stream, state) in &self.streams {
+            out.put_u64(stream.0);
+            encode_stream(state, out);
+        }
+    }
+
+    /// Reads what [`Catalog::encode`] wrote.
+    ///
+    /// # Errors
+    /// Any other bytes, and those of a later release.
+    pub fn decode(buf: Bytes) -> Result<Catalog, DecodeError> {
+        let mut fields = Fields(buf);
+        let catalog = decode(&mut fields)?;
+        if !fields.0.is_empty() {
+            return Err(malformed(format!("{} bytes after the catalog's end", fields.0.len())));
+        }
+        Ok(catalog)
+    }
+
+    /// About how many bytes [`Catalog::encode`] writes. Does not walk the maps.
+    pub fn size_hint(&self) -> usize {
+        let stream = STREAM_BYTES_MIN + 2 * ENTRY_BYTES_MIN;
+        64 + self.lanes.len() * (LANE_BYTES_MIN + 28) + self.streams.len() * stream
+    }
+}
+
+fn encode_lane(lane: &LaneState, out: &mut BytesMut) {
+    put_incarnation(out, lane.id.incarnation);
+    out.put_u64(lane.id.nonce.0);
+    out.put_u8(lane.store.0);
+    out.put_u64(lane.trim.0);
+    let kind = match lane.end {
+        LaneEnd::Open => 0,
+        LaneEnd::Fenced { .. } => 1,
+        LaneEnd::Left { .. } => 2,
+        LaneEnd::Ended { .. } => 3,
+    };
+    out.put_u8(kind);
+    if let Some(length) = lane.end.length() {
+        out.put_u64(length.0);
+    }
+    if let Some(nonce) = lane.end.seal_nonce() {
+        out.put_u64(nonce.0);
+    }
+    put_optional(out, lane.heir);
+    out.put_u32(lane.lost.len() as u32);
+    for number in lane.lost.iter() {
+        out.put_u64(number.0);
+    }
+}
+
+fn encode_stream(state: &StreamState, out: &mut BytesMut) {
+    put_incarnation(out, state.owner);
+    out.put_u32(state.epoch.0);
+    out.put_u64(state.start);
+    out.put_u64(state.base);
+    out.put_u32(state.lanes.len() as u32);
+    for entry in state.lanes.iter() {
+        out.put_u32(entry.epoch.0);
+        put_incarnation(out, entry.incarnation);
+        out.put_u8(u8::from(entry.sealed.is_some()));
+        if let Some(seal) = entry.sealed {
+            out.put_u64(seal.end);
+            out.put_u64(seal.below.0);
+        }
+    }
+}
+
+fn decode(fields: &mut Fields) -> Result<Catalog, DecodeError> {
+    let version = fields.u16()?;
+    if version != VERSION {
+        return Err(DecodeError::unknown(format!("catalog version {version}, known up to {VERSION}")));
+    }
+    let mut catalog = Catalog { next_stream: StreamId(fields.u64()?), ..Catalog::default() };
+    for _ in 0..fields.count(STORE_BYTES_MIN)? {
+        let store = StoreId(fields.u8()?);
+        ascends("store", catalog.stores.get_max().map(|(last, _)| *last), store)?;
+        catalog.stores.insert(store, fields.string(URL_BYTES_MAX)?.into());
+    }
+    for _ in 0..fields.count(LANE_BYTES_MIN)? {
+        let lane = decode_lane(fields)?;
+        let incarnation = lane.id.incarnation;
+        ascends("lane", catalog.lanes.get_max().map(|(last, _)| *last), incarnation)?;
+        catalog.lanes.insert(incarnation, lane);
+    }
+    for _ in 0..fields.count(STREAM_BYTES_MIN)? {
+        let stream = StreamId(fields.u64()?);
+        ascends("stream", catalog.streams.get_max().map(|(last, _)| *last), stream)?;
+        let state = decode_stream(fields)?;
+        let known = |incarnation: Incarnation| catalog.lanes.contains_key(&incarnation);
+        if stream >= catalog.next_stream
+            || !known(state.owner)
+            || !state.lanes.iter().all(|e| known(e.incarnation))
+        {
+            return Err(malformed(format!("stream {stream} names what does not exist")));
+        }
+        catalog.streams.insert(stream, state);
+    }
+    Ok(catalog)
+}
+
+fn decode_lane(fields: &mut Fields) -> Result<LaneState, DecodeError> {
+    let id = LaneId { incarnation: fields.incarnation()?, nonce: Nonce(fields.u64()?) };
+    let store = StoreId(fields.u8()?);
+    let trim = LaneNumber(fields.u64()?);
+    let end = match fields.u8()? {
+        0 => LaneEnd::Open,
+        1 => LaneEnd::Fenced { length: LaneNumber(fields.u64()?), seal_nonce: Nonce(fields.u64()?) },
+        2 => LaneEnd::Left { length: LaneNumber(fields.u64()?), seal_nonce: Nonce(fields.u64()?) },
+        3 => LaneEnd::Ended { length: LaneNumber(fields.u64()?) },
+        other => return Err(malformed(format!("lane end of kind {other}"))),
+    };
+    let heir = fields.optional()?;
+    let count = fields.count(8)?;
+    let mut lost = Vec::with_capacity(count);
+    for _ in 0..count {
+        let number = LaneNumber(fields.u64()?);
+        ascends("lost object", lost.last().copied(), number)?;
+        lost.push(number);
+    }
+    Ok(LaneState { id, store, trim, end, heir, lost: lost.into() })
+}
+
+fn decode_stream(fields: &mut Fields) -> Result<StreamState, DecodeError> {
+    let owner = fields.incarnation()?;
+    let epoch = StreamEpoch(fields.u32()?);
+    let (start, base) = (fields.u64()?, fields.u64()?);
+    let count = fields.count(ENTRY_BYTES_MIN)?;
+    let mut lanes: Vec<LaneEntry> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (epoch, incarnation) = (StreamEpoch(fields.u32()?), fields.incarnation()?);
+        let sealed = match fields.bool()? {
+            true => Some(EpochSeal { end: fields.u64()?, below: LaneNumber(fields.u64()?) }),
+            false => None,
+        };
+        ascends("epoch", lanes.last().map(|entry| entry.epoch), epoch)?;
+        lanes.push(LaneEntry { epoch, incarnation, sealed });
+    }
+    Ok(StreamState { owner, epoch, start, base, lanes: Arc::from(lanes) })
+}
+
+fn ascends<T: Ord + Copy + std::fmt::Debug>(what: &str, last: Option<T>, next: T) -> Result<(), DecodeError> {
+    match last {
+        Some(last) if last >= next => Err(malformed(format!("{what} {next:?} after {last:?}"))),
+        _ => Ok(()),
+    }
+}
+
+fn malformed(what: String) -> DecodeError {
+    DecodeError::Malformed(what)
+}
