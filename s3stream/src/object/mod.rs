@@ -11,7 +11,7 @@ pub use format::{
     AttachmentEntry, BlockKind, Footer, FormatError, IndexEntry, MAX_BLOCK_BYTES, NO_TIMESTAMP, ObjectHeader,
     ObjectKind,
 };
-pub use reader::{TailParse, Whole, attachments, parse_tail, parse_whole, verify_block};
+pub use reader::{TailParse, Whole, attachments, parse_tail, parse_tail_header, parse_whole, verify_block};
 pub use writer::{Object, ObjectBuilder};
 
 #[cfg(test)]

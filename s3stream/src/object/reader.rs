@@ -5,7 +5,7 @@ use bytes::{Buf, Bytes};
 
 use super::format::{
     ATTACHMENT_HEAD_LEN, AttachmentEntry, BlockKind, FOOTER_LEN, Footer, FormatError, IndexEntry,
-    decode_footer_head, decode_header, decode_index,
+    ObjectHeader, decode_footer_head, decode_header, decode_index,
 };
 use crate::store::Tail;
 
@@ -39,6 +39,14 @@ pub fn parse_tail(tail: &Tail) -> Result<TailParse, FormatError> {
     let index_at = (have - need) as usize;
     let footer = decode_index(&head, &tail.bytes[index_at..tail.bytes.len() - FOOTER_LEN])?;
     Ok(TailParse::Index(footer))
+}
+
+/// Reads from the last bytes of an object whose it is, without its index.
+///
+/// # Errors
+/// As [`parse_tail`]; [`FormatError::TooShort`] for less than [`FOOTER_LEN`] bytes.
+pub fn parse_tail_header(tail: &Tail) -> Result<ObjectHeader, FormatError> {
+    decode_footer_head(&tail.bytes, tail.object_len).map(|head| head.header)
 }
 
 impl Footer {

@@ -4,3 +4,18 @@
 //! lane order, `seal` ends a lane for good, `recovery` reads a dead one.
 
 pub mod chunk;
+pub mod cut;
+pub mod lane;
+mod lane_task;
+pub mod open_object;
+pub mod put_times;
+pub mod seal;
+
+pub use lane::{FencedBy, Lane, LaneConfig, LaneEnded, LaneStats, NoRoom};
+pub use open_object::{Append, Attachment, Prefix, StreamSink};
+pub use seal::{SealError, Sealed, seal};
+
+#[cfg(test)]
+mod lane_tests;
+#[cfg(test)]
+mod rig;
