@@ -98,7 +98,8 @@ pub(super) struct InitialDelay {
 #[derive(Debug)]
 pub(super) struct ClassicGroup {
     pub group_id: String,
-    /// Hard state: the last record; `None` for a group that only offsets speak of (a simple group).
+    /// Hard state: the last record; `None` for a group that only offsets speak of (a simple group), which has no soft
+    /// state either.
     pub committed: Option<GroupMetadata>,
 
     pub state: GroupState,

@@ -219,7 +219,8 @@ impl GroupShard {
             Ok(()) => {
                 let mut topics = Vec::with_capacity(request.topics.len());
                 for (topic, partitions) in &request.topics {
-                    let subscribed = self.groups[&request.group_id].is_subscribed_to(topic);
+                    let subscribed =
+                        self.groups.get(&request.group_id).is_some_and(|group| group.is_subscribed_to(topic));
                     let error = subscribed.then_some(ResponseError::GroupSubscribedToTopic);
                     for &partition in partitions.iter().filter(|_| !subscribed) {
                         let exists = self.offsets.committed(&request.group_id, topic, partition).is_some()
@@ -279,8 +280,7 @@ impl GroupShard {
                 self.apply(GroupRecord::OffsetCommit { key, value: None }, &mut outcome);
             }
             if deletable {
-                let record = GroupRecord::GroupMetadata { group_id: group_id.clone(), value: None };
-                self.apply(record, &mut outcome);
+                self.delete_group_record(group_id, &mut outcome);
             }
         }
         outcome

@@ -75,9 +75,14 @@ impl Offsets {
         self.replayed += 1;
         let Some(value) = value else {
             self.committed.remove(key);
-            for producer_id in self.open_by_group.get(&key.group_id).into_iter().flatten() {
-                if let Some(pending) = self.pending.get_mut(producer_id) {
+            if let Some(producers) = self.open_by_group.get_mut(&key.group_id) {
+                producers.retain(|producer_id| {
+                    let Some(pending) = self.pending.get_mut(producer_id) else { return false };
                     pending.remove(key);
+                    pending.0.contains_key(&key.group_id)
+                });
+                if producers.is_empty() {
+                    self.open_by_group.remove(&key.group_id);
                 }
             }
             return;
@@ -92,15 +97,16 @@ impl Offsets {
         }
     }
 
-    /// The end of a producer's transaction.
-    pub(super) fn replay_marker(&mut self, producer_id: i64, committed: bool) {
+    /// The end of a producer's transaction; returns the groups that it had offsets for.
+    pub(super) fn replay_marker(&mut self, producer_id: i64, committed: bool) -> Vec<String> {
         let pending = self.pending.remove(&producer_id).unwrap_or_default();
+        let group_ids: Vec<String> = pending.0.keys().cloned().collect();
         self.open_by_group.retain(|_, producers| {
             producers.remove(&producer_id);
             !producers.is_empty()
         });
         if !committed {
-            return;
+            return group_ids;
         }
         for (group_id, topics) in pending.0 {
             for (topic, partitions) in topics {
@@ -113,6 +119,7 @@ impl Offsets {
                 }
             }
         }
+        group_ids
     }
 
     pub(super) fn committed(
@@ -130,6 +137,11 @@ impl Offsets {
         producers
             .filter_map(|id| self.pending.get(id))
             .any(|pending| pending.get(group_id, topic, partition).is_some())
+    }
+
+    /// Whether the group has an offset, committed or pending.
+    pub(super) fn has_any(&self, group_id: &str) -> bool {
+        self.committed.0.contains_key(group_id) || self.open_by_group.contains_key(group_id)
     }
 
     /// Whether a transaction that touches the group is open.
@@ -166,25 +178,21 @@ impl Offsets {
         keys
     }
 
-    /// All committed offsets.
-    pub(super) fn all_committed(&self) -> impl Iterator<Item = (OffsetKey, &OffsetAndMetadata)> {
-        self.committed.0.keys().flat_map(|group_id| {
-            self.committed_of(group_id).map(|(topic, partition, value)| {
-                let key = OffsetKey { group_id: group_id.clone(), topic: topic.to_string(), partition };
-                (key, value)
-            })
-        })
-    }
-
-    /// All pending offsets, by producer id.
-    pub(super) fn all_pending(&self) -> impl Iterator<Item = (i64, OffsetKey, &OffsetAndMetadata)> {
-        self.pending.iter().flat_map(|(&producer_id, map)| {
-            map.0.keys().flat_map(move |group_id| {
-                map.of_group(group_id).map(move |(topic, partition, stored)| {
+    /// Every offset, committed (`None`) or pending (its producer id), in the order in which their records were replayed:
+    /// replaying them so gives the same store, and the same outcome of every marker to come.
+    pub(super) fn in_log_order(&self) -> Vec<(Option<i64>, OffsetKey, &OffsetAndMetadata)> {
+        let committed = std::iter::once((None, &self.committed));
+        let pending = self.pending.iter().map(|(&producer_id, map)| (Some(producer_id), map));
+        let mut all = Vec::new();
+        for (producer_id, map) in committed.chain(pending) {
+            for group_id in map.0.keys() {
+                for (topic, partition, stored) in map.of_group(group_id) {
                     let key = OffsetKey { group_id: group_id.clone(), topic: topic.to_string(), partition };
-                    (producer_id, key, &stored.value)
-                })
-            })
-        })
+                    all.push((stored.number, producer_id, key, &stored.value));
+                }
+            }
+        }
+        all.sort_by_key(|(number, ..)| *number);
+        all.into_iter().map(|(_, producer_id, key, value)| (producer_id, key, value)).collect()
     }
 }

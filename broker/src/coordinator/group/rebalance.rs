@@ -619,6 +619,37 @@ impl ClassicGroup {
         }
     }
 
+    /// Every deadline, later.
+    pub(super) fn postpone_timers(&mut self, outcome: &mut Outcome, by_ms: i64) {
+        let mut moved = Vec::new();
+        for (member_id, deadline_ms) in &mut self.pending_joins {
+            *deadline_ms = deadline_ms.saturating_add(by_ms);
+            moved.push((
+                TimerKey::Session { group_id: self.group_id.clone(), member_id: member_id.clone() },
+                *deadline_ms,
+            ));
+        }
+        for member in self.members.values_mut() {
+            if let Some(deadline_ms) = &mut member.session_deadline_ms {
+                *deadline_ms = deadline_ms.saturating_add(by_ms);
+                let member_id = member.member_id.clone();
+                moved.push((TimerKey::Session { group_id: self.group_id.clone(), member_id }, *deadline_ms));
+            }
+        }
+        let (join_key, sync_key) = (self.join_key(), self.sync_key());
+        for (key, deadline_ms) in
+            [(join_key, &mut self.join_deadline_ms), (sync_key, &mut self.sync_deadline_ms)]
+        {
+            if let Some(deadline_ms) = deadline_ms {
+                *deadline_ms = deadline_ms.saturating_add(by_ms);
+                moved.push((key, *deadline_ms));
+            }
+        }
+        outcome
+            .effects
+            .extend(moved.into_iter().map(|(key, deadline_ms)| Effect::Schedule(key, deadline_ms)));
+    }
+
     fn schedule_join(&mut self, cx: &mut Cx<'_>) {
         self.initial_delay = None;
         self.join_deadline_ms = Some(cx.schedule(self.join_key(), i64::from(self.rebalance_timeout_ms())));

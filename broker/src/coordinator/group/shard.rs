@@ -51,10 +51,8 @@ impl GroupShard {
     pub fn replay(&mut self, record: &GroupRecord) {
         match record {
             GroupRecord::OffsetCommit { key, value } => {
-                if value.is_some() {
-                    self.group_of_offset(key);
-                }
                 self.offsets.replay(None, key, value.as_ref());
+                self.sync_simple_group(&key.group_id);
             }
             GroupRecord::GroupMetadata { group_id, value: Some(value) } => {
                 let group =
@@ -63,6 +61,7 @@ impl GroupShard {
             }
             GroupRecord::GroupMetadata { group_id, value: None } => {
                 self.groups.remove(group_id);
+                self.sync_simple_group(group_id);
             }
         }
     }
@@ -71,8 +70,8 @@ impl GroupShard {
     pub fn replay_transactional(&mut self, producer_id: i64, record: &GroupRecord) {
         match record {
             GroupRecord::OffsetCommit { key, value: Some(value) } => {
-                self.group_of_offset(key);
                 self.offsets.replay(Some(producer_id), key, Some(value));
+                self.sync_simple_group(&key.group_id);
             }
             other => self.replay(other),
         }
@@ -80,13 +79,28 @@ impl GroupShard {
 
     /// Folds in a transaction's marker in this partition. Live, the shell calls it when it appends the marker.
     pub fn replay_marker(&mut self, producer_id: i64, committed: bool) {
-        self.offsets.replay_marker(producer_id, committed);
+        for group_id in self.offsets.replay_marker(producer_id, committed) {
+            self.sync_simple_group(&group_id);
+        }
     }
 
-    /// An offset without a group makes a simple one: no members, no protocol.
-    fn group_of_offset(&mut self, key: &OffsetKey) {
-        if !self.groups.contains_key(&key.group_id) {
-            self.groups.insert(key.group_id.clone(), ClassicGroup::new(&key.group_id));
+    /// Offsets without a group are a simple group: no members, no protocol, no record of its own; it is there as long
+    /// as they are. (Kafka keeps it until the next expiry.) Members make a record first, so that this touches nothing
+    /// that is soft.
+    fn sync_simple_group(&mut self, group_id: &str) {
+        let has_offsets = self.offsets.has_any(group_id);
+        match self.groups.get(group_id) {
+            None if has_offsets => {
+                self.groups.insert(group_id.to_string(), ClassicGroup::new(group_id));
+            }
+            Some(group) if group.committed.is_none() && !has_offsets => {
+                assert!(
+                    group.members.is_empty() && group.pending_joins.is_empty(),
+                    "{group_id} has no record"
+                );
+                self.groups.remove(group_id);
+            }
+            _ => {}
         }
     }
 
@@ -96,24 +110,18 @@ impl GroupShard {
         outcome.records.push(record);
     }
 
-    /// The records from which a new shard replays to the same hard state, less what is pending in transactions
-    /// ([`GroupShard::pending_records`]). Deterministic.
-    pub fn records(&self) -> impl Iterator<Item = GroupRecord> {
+    /// The hard state as records: (producer id of the transaction, record), to be replayed in this order into a new
+    /// shard, then what the log holds after them. Deterministic, so that a checkpoint advanced by whoever is the same
+    /// bytes.
+    pub fn checkpoint(&self) -> Vec<(Option<i64>, GroupRecord)> {
         let groups = self.groups.values().filter_map(|group| {
             let value = Some(group.committed.clone()?);
-            Some(GroupRecord::GroupMetadata { group_id: group.group_id.clone(), value })
+            Some((None, GroupRecord::GroupMetadata { group_id: group.group_id.clone(), value }))
         });
-        let offsets = self.offsets.all_committed();
-        groups
-            .chain(offsets.map(|(key, value)| GroupRecord::OffsetCommit { key, value: Some(value.clone()) }))
-    }
-
-    /// What open transactions will commit: (producer id, record). Deterministic.
-    pub fn pending_records(&self) -> impl Iterator<Item = (i64, GroupRecord)> {
-        let pending = self.offsets.all_pending();
-        pending.map(|(producer_id, key, value)| {
+        let offsets = self.offsets.in_log_order().into_iter().map(|(producer_id, key, value)| {
             (producer_id, GroupRecord::OffsetCommit { key, value: Some(value.clone()) })
-        })
+        });
+        groups.chain(offsets).collect()
     }
 
     /// After the last record of the log was replayed: every member has its whole session from now on, with its id and
@@ -170,8 +178,8 @@ impl GroupShard {
         outcome
     }
 
-    /// `GroupCoordinatorService.joinGroup`, and the group's creation: a first member without an id makes it, by a record
-    /// (`newEmptyGroupMetadataRecord`). Kafka creates it also for a join that it then refuses; here it does not exist.
+    /// `GroupCoordinatorService.joinGroup`, and the group's creation: a first member without an id makes it, or makes a simple
+    /// group more than that, by a record (`newEmptyGroupMetadataRecord`). Kafka creates it also for a join that it then refuses; here it does not exist.
     fn admit_join<'r>(
         &mut self,
         now_ms: i64,
@@ -188,7 +196,7 @@ impl GroupShard {
         if !fits_record(request) {
             return Err((member_id, ResponseError::InvalidRequest));
         }
-        if self.groups.contains_key(group_id) {
+        if self.groups.get(group_id).is_some_and(|group| group.committed.is_some()) {
             return Ok(());
         }
         if !member_id.is_empty() {
@@ -287,6 +295,16 @@ impl GroupShard {
         outcome
     }
 
+    /// Moves every deadline: for so long (ms) nobody could be heard, because the broker did not read or its lane was
+    /// stalled, and that is no member's fault.
+    pub fn postpone_timers(&mut self, by_ms: i64) -> Outcome {
+        let mut outcome = Outcome::default();
+        for group in self.groups.values_mut() {
+            group.postpone_timers(&mut outcome, by_ms);
+        }
+        outcome
+    }
+
     fn group_for(&self, group_id: &str, absent: ResponseError) -> Result<(), ResponseError> {
         check_group_id(group_id)?;
         if self.groups.contains_key(group_id) { Ok(()) } else { Err(absent) }
@@ -381,8 +399,17 @@ impl GroupShard {
             let key = OffsetKey { group_id: group_id.to_string(), topic, partition };
             self.apply(GroupRecord::OffsetCommit { key, value: None }, outcome);
         }
-        self.apply(GroupRecord::GroupMetadata { group_id: group_id.to_string(), value: None }, outcome);
+        self.delete_group_record(group_id, outcome);
         Ok(())
+    }
+}
+
+impl GroupShard {
+    /// Ends a group that has no offsets any more; a simple one has ended with them.
+    pub(super) fn delete_group_record(&mut self, group_id: &str, outcome: &mut Outcome) {
+        if self.groups.contains_key(group_id) {
+            self.apply(GroupRecord::GroupMetadata { group_id: group_id.to_string(), value: None }, outcome);
+        }
     }
 }
 

@@ -28,7 +28,10 @@ enum Op {
     DeleteGroups,
     DeleteOffsets,
     MaxSize(usize),
-    Reload,
+    Reload(bool),
+    /// A timer fires that was moved or cancelled.
+    StaleTimer(usize),
+    Postpone,
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -49,7 +52,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::DeleteGroups),
         1 => Just(Op::DeleteOffsets),
         1 => (1..6usize).prop_map(Op::MaxSize),
-        1 => Just(Op::Reload),
+        1 => any::<bool>().prop_map(Op::Reload),
+        2 => slot().prop_map(Op::StaleTimer),
+        1 => Just(Op::Postpone),
     ]
 }
 
@@ -213,11 +218,33 @@ impl Model {
                 self.rig.config.group_size_max = group_size_max;
                 self.rig.shard.reconfigure(self.rig.config.clone());
             }
-            Op::Reload => {
+            Op::Reload(from_checkpoint) => {
                 // Whatever generation was announced but is in no record may be announced again.
                 self.announced.clear();
-                let outcome = self.rig.reload();
+                let outcome = self.rig.reload(from_checkpoint);
                 self.learn(&outcome);
+            }
+            Op::StaleTimer(slot) => {
+                let member_id = self.slots[slot].member_id.clone();
+                let session = TimerKey::Session { group_id: group_id(), member_id };
+                let keys = [
+                    session,
+                    TimerKey::Join { group_id: group_id() },
+                    TimerKey::Sync { group_id: group_id() },
+                ];
+                for key in keys {
+                    if self.rig.timers.get(&key).is_none_or(|&deadline_ms| deadline_ms > now_ms) {
+                        assert_eq!(self.rig.shard.timer_expired(now_ms, &key), Outcome::default(), "{key:?}");
+                    }
+                }
+            }
+            Op::Postpone => {
+                let before = self.rig.timers.clone();
+                let outcome = self.rig.shard.postpone_timers(1_000);
+                self.carry_out(outcome);
+                for (key, deadline_ms) in before {
+                    assert_eq!(self.rig.timers[&key], deadline_ms + 1_000, "{key:?}");
+                }
             }
         }
     }

@@ -115,8 +115,12 @@ impl Runner {
             }
             "clock" => self.clock(rest[0]),
             "reload" => {
-                let outcome = self.rig.reload();
+                let outcome = self.rig.reload(false);
                 self.show(&outcome)
+            }
+            "postpone" => {
+                let outcome = self.rig.shard.postpone_timers(rest[0].parse().unwrap());
+                self.carry_out(outcome)
             }
             "unload" => {
                 let outcome = self.rig.shard.unloaded(ResponseError::NotCoordinator);
