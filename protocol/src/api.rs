@@ -1,14 +1,15 @@
 //! The table of APIs: the numbered index of what this broker speaks.
 //!
-//! Owns: one row per API, in key order: versions, the first flexible one, frame limit class, whether it may be
-//! called before authentication, whether it is served. ApiVersions, dispatch, the decoder and the frame limits all
-//! read it, so what is advertised is what works. Does not own the shape of messages (`schema.rs`).
+//! Owns: one row per API, in key order: versions, the first flexible one, frame limit class, whether it may
+//! be called before authentication, whether it is served. ApiVersions, dispatch, the decoder and the frame
+//! limits all read it, so what is advertised is what works. Does not own the shape of messages (`schema.rs`).
 //!
-//! Turning an API on is one word in its row, `PREPARED` to `SERVED`, after its handler exists. Versions are those of Kafka
-//! 4.1-4.3, as far as the message codec reads them. Two rows surprise:
-//! - Produce is advertised from v0 and served from v3: librdkafka up to 2.10 silently stops compressing unless the
-//!   range starts at 0 (KAFKA-18659, `ApiKeys.PRODUCE_API_VERSIONS_RESPONSE_MIN_VERSION`).
-//! - JoinGroup starts at v0: old librdkafka and kafka-go need v0-1 (dropped in Kafka 4.0.0, put back in 4.0.1).
+//! Turning an API on is one word in its row, `PREPARED` to `SERVED`, after its handler exists. Versions are
+//! those of Kafka 4.1-4.3, as far as the message codec reads them. Two rows surprise:
+//! - Produce is advertised from v0 and served from v3: librdkafka up to 2.10 silently stops compressing
+//!   unless the range starts at 0 (KAFKA-18659, `ApiKeys.PRODUCE_API_VERSIONS_RESPONSE_MIN_VERSION`).
+//! - JoinGroup starts at v0: old librdkafka and kafka-go need v0-1 (dropped in Kafka 4.0.0, put back in
+//!   4.0.1).
 
 pub use kafka_protocol::messages::ApiKey;
 
@@ -117,8 +118,8 @@ impl Api {
         if self.is_flexible(version) { 2 } else { 1 }
     }
 
-    /// Version of the response header: 1 if flexible, else 0; ApiVersions is always 0, so that a client can read
-    /// the answer to a version the broker does not know (KIP-511).
+    /// Version of the response header: 1 if flexible, else 0; ApiVersions is always 0, so that a client can
+    /// read the answer to a version the broker does not know (KIP-511).
     pub fn response_header_version(&self, version: i16) -> i16 {
         if self.key != ApiKey::ApiVersions && self.is_flexible(version) { 1 } else { 0 }
     }

@@ -1,11 +1,12 @@
 //! ApiVersions (key 18), v0-v4: the one request that is answered whatever its version.
 //!
-//! Owns: the answer, from the table and the cluster's features. Behavior: read before authentication; a version
-//! we do not know is answered in the shape of v0 with UNSUPPORTED_VERSION and our range of ApiVersions itself, so
-//! that the client can ask again (KIP-511); the response header is v0 always.
-//! Versions: v1 throttle time · v3 client software name and version, features (KIP-511, KIP-584) · v4 features may
-//! start at level 0 (KIP-1022; for v3 they are left out: older clients cannot read them, KAFKA-17492). v5 (KIP-1242)
-//! is not served: behind one address for many brokers its node check breaks clients.
+//! Owns: the answer, from the table and the cluster's features. Behavior: read before authentication; a
+//! version we do not know is answered in the shape of v0 with UNSUPPORTED_VERSION and our range of
+//! ApiVersions itself, so that the client can ask again (KIP-511); the response header is v0 always.
+//! Versions: v1 throttle time · v3 client software name and version, features (KIP-511, KIP-584) · v4
+//! features may start at level 0 (KIP-1022; for v3 they are left out: older clients cannot read them,
+//! KAFKA-17492). v5 (KIP-1242) is not served: behind one address for many brokers its node check breaks
+//! clients.
 //! Errors: UNSUPPORTED_VERSION, INVALID_REQUEST (software name or version that is not a plain word).
 //! (Kafka: `ApiVersionsResponse`, `ApiVersionsRequest.isValid`.)
 
@@ -51,8 +52,8 @@ pub struct Features {
     pub supported: Vec<SupportedFeature>,
     /// What the cluster has agreed on.
     pub finalized: Vec<FinalizedFeature>,
-    /// Grows with every change of `finalized`; clients heed `finalized` only when it is above the last they saw.
-    /// -1: not known.
+    /// Grows with every change of `finalized`; clients heed `finalized` only when it is above the last they
+    /// saw. -1: not known.
     pub finalized_epoch: i64,
 }
 
@@ -80,8 +81,8 @@ pub struct Answer {
     pub client: Option<ClientSoftware>,
 }
 
-/// Answers an ApiVersions request of any version. `body` is what follows the request header; it is read only if we
-/// know the version. `Err`: the body is malformed, close the connection.
+/// Answers an ApiVersions request of any version. `body` is what follows the request header; it is read only
+/// if we know the version. `Err`: the body is malformed, close the connection.
 pub fn answer(
     correlation_id: i32,
     version: i16,

@@ -1,7 +1,7 @@
 //! Writing record batches: internal topics, control batches, log compaction's rewritten batches, tests.
 //!
-//! Owns: the bytes of a batch from its records. Does not own a producer's batch on its way to the log, which is
-//! never rewritten (`record_batch::stamp`).
+//! Owns: the bytes of a batch from its records. Does not own a producer's batch on its way to the log, which
+//! is never rewritten (`record_batch::stamp`).
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -62,10 +62,10 @@ impl BatchBuilder {
         }
     }
 
-    /// A batch that keeps what log compaction must keep of another (`MemoryRecords.filterTo`): base offset, last
-    /// offset delta, leader epoch, producer, attributes, and the max timestamp of LogAppendTime. Its records
-    /// follow with [`BatchBuilder::append_record`]; without any it is the empty batch that keeps a producer's
-    /// last sequence or the log's last offset.
+    /// A batch that keeps what log compaction must keep of another (`MemoryRecords.filterTo`): base offset,
+    /// last offset delta, leader epoch, producer, attributes, and the max timestamp of LogAppendTime. Its
+    /// records follow with [`BatchBuilder::append_record`]; without any it is the empty batch that keeps a
+    /// producer's last sequence or the log's last offset.
     pub fn like(header: &BatchHeader, compression: Compression) -> BatchBuilder {
         let log_append_time = header.timestamp_type() == TimestampType::LogAppendTime;
         BatchBuilder {

@@ -1,12 +1,13 @@
 //! Requests in, responses out: one plain function per API and direction.
 //!
-//! Owns: the request header, and the order of things: version known, body walked (`guard.rs`), then decoded. Does
-//! not own the table (`api.rs`), nor the Fetch answer on its hot path (`fetch_response.rs`).
+//! Owns: the request header, and the order of things: version known, body walked (`guard.rs`), then decoded.
+//! Does not own the table (`api.rs`), nor the Fetch answer on its hot path (`fetch_response.rs`).
 //!
-//! Bodies are decoded from `Bytes`, so strings and records are slices of the frame: nothing is copied, and what is
-//! kept of a request (an id, a name) must be copied, or it holds the whole frame in memory.
+//! Bodies are decoded from `Bytes`, so strings and records are slices of the frame: nothing is copied, and
+//! what is kept of a request (an id, a name) must be copied, or it holds the whole frame in memory.
 //!
-//! The functions are written out by a macro, not generic, so that each message's codec is compiled once, here.
+//! The functions are written out by a macro, not generic, so that each message's codec is compiled once,
+//! here.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::*;
@@ -35,8 +36,8 @@ pub struct RequestHeader {
 
 /// Reads the header off the front of a frame (what follows the 4-byte length) and leaves the body.
 ///
-/// Any version of a known API will do: ApiVersions answers versions it does not know, and the header of all others is
-/// the same since flexible versions began.
+/// Any version of a known API will do: ApiVersions answers versions it does not know, and the header of all
+/// others is the same since flexible versions began.
 pub fn decode_request_header(frame: &mut Bytes) -> Result<RequestHeader, DecodeError> {
     let remaining = frame.len();
     let Some(head) = frame.first_chunk::<10>().copied() else {
@@ -48,7 +49,8 @@ pub fn decode_request_header(frame: &mut Bytes) -> Result<RequestHeader, DecodeE
     let correlation_id = i32::from_be_bytes([c0, c1, c2, c3]);
     let api = api::find(api_key).ok_or(DecodeError::UnknownApi { key: api_key })?;
     let mut rest = frame.slice(10..);
-    // The client id's length is two bytes in every version, so that a broker can read the header of any request.
+    // The client id's length is two bytes in every version, so that a broker can read the header of any
+    // request.
     let client_id = match i16::from_be_bytes([l0, l1]) {
         -1 => None,
         length => {

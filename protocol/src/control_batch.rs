@@ -3,8 +3,8 @@
 //! Owns: the end-transaction marker, read and written. Control records of other types (leader change, KRaft
 //! versions, snapshots) are Kafka's raft log's; we skip what we do not know, as clients do.
 //!
-//! Key: version i16, type i16 (0 abort, 1 commit). Value: version i16, coordinator epoch i32; later versions add
-//! fields behind. (Kafka: `ControlRecordType`, `EndTransactionMarker`; KIP-98.)
+//! Key: version i16, type i16 (0 abort, 1 commit). Value: version i16, coordinator epoch i32; later versions
+//! add fields behind. (Kafka: `ControlRecordType`, `EndTransactionMarker`; KIP-98.)
 
 use bytes::Bytes;
 

@@ -1,8 +1,8 @@
 //! Kafka's error codes and this crate's own errors.
 //!
 //! Owns: [`ErrorCode`], the numbers on the wire, and why a frame could not be read or written. Does not own
-//! what is wrong with a record batch (`record_batch::BatchError`) nor which answer a failed append gets: that is
-//! the broker's `error.rs`.
+//! what is wrong with a record batch (`record_batch::BatchError`) nor which answer a failed append gets: that
+//! is the broker's `error.rs`.
 
 use thiserror::Error;
 

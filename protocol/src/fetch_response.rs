@@ -2,14 +2,15 @@
 //!
 //! Owns: the bytes of the answer as a list of segments for a vectored write. Does not own what is in it.
 //!
-//! The message codec copies records into its output, and wants them contiguous per partition; a partition's records
-//! here are any number of slices of blocks. Slices of [`BY_REFERENCE_BYTES_MIN`] and more become segments of their own,
-//! smaller ones are cheaper to copy than to hand to the kernel one by one. Everything else is written into head
-//! buffers between them. Equality with the codec's bytes is a property test over every version.
+//! The message codec copies records into its output, and wants them contiguous per partition; a partition's
+//! records here are any number of slices of blocks. Slices of [`BY_REFERENCE_BYTES_MIN`] and more become
+//! segments of their own, smaller ones are cheaper to copy than to hand to the kernel one by one. Everything
+//! else is written into head buffers between them. Equality with the codec's bytes is a property test over
+//! every version.
 //!
-//! Fields that a version lacks are left out, not refused: callers fill in all they know. (v5 log start offset · v7
-//! sessions (KIP-227) · v11 preferred replica (KIP-392) · v12 flexible, diverging epoch, current leader (KIP-595) ·
-//! v13 topic ids (KIP-516) · v16 node endpoints (KIP-951).)
+//! Fields that a version lacks are left out, not refused: callers fill in all they know. (v5 log start offset
+//! · v7 sessions (KIP-227) · v11 preferred replica (KIP-392) · v12 flexible, diverging epoch, current leader
+//! (KIP-595) · v13 topic ids (KIP-516) · v16 node endpoints (KIP-951).)
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::protocol::StrBytes;

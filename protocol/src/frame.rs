@@ -1,11 +1,12 @@
 //! Frame lengths: how much of a request a connection agrees to read, decided from its first eight bytes.
 //!
-//! Owns: the limits per API class and before authentication. Does not own reading (the connection's) nor what is in
-//! the frame (`codec.rs`).
+//! Owns: the limits per API class and before authentication. Does not own reading (the connection's) nor what
+//! is in the frame (`codec.rs`).
 //!
-//! A request is a 4-byte length, then a header that begins with API key and version. Those eight bytes are read
-//! first, so that a frame is refused before memory is set aside for it: only Produce may be large, and a stranger may
-//! send little. A refused frame closes the connection; there is no way to answer what was not read.
+//! A request is a 4-byte length, then a header that begins with API key and version. Those eight bytes are
+//! read first, so that a frame is refused before memory is set aside for it: only Produce may be large, and a
+//! stranger may send little. A refused frame closes the connection; there is no way to answer what was not
+//! read.
 
 use thiserror::Error;
 
@@ -30,7 +31,8 @@ pub struct FrameLimits {
 }
 
 impl Default for FrameLimits {
-    /// 100 MiB for Produce, as Kafka's `socket.request.max.bytes`; 4 MiB otherwise; 64 KiB before authentication.
+    /// 100 MiB for Produce, as Kafka's `socket.request.max.bytes`; 4 MiB otherwise; 64 KiB before
+    /// authentication.
     fn default() -> Self {
         FrameLimits {
             produce_bytes_max: 104_857_600,
@@ -85,7 +87,8 @@ pub enum FrameError {
 }
 
 impl FrameHead {
-    /// Judges a frame by its first eight bytes. `authenticated` is true on listeners that need no authentication.
+    /// Judges a frame by its first eight bytes. `authenticated` is true on listeners that need no
+    /// authentication.
     pub fn parse(
         first: &[u8; HEAD_BYTES],
         limits: &FrameLimits,

@@ -1,15 +1,16 @@
 //! The guard before the message codec: walks a request body and believes no length.
 //!
-//! Owns: the decision whether a body may be decoded, and how much memory its decoded form takes. Does not own the
-//! shapes (`schema.rs`) nor decoding itself (`codec.rs`).
+//! Owns: the decision whether a body may be decoded, and how much memory its decoded form takes. Does not own
+//! the shapes (`schema.rs`) nor decoding itself (`codec.rs`).
 //!
 //! Why it exists: kafka-protocol reserves a vector for the array length on the wire before it has read one
-//! element, so that five bytes ask for 300 GB and abort the process. And a frame within its limit may still decode
-//! into many times its size, since a two-byte element becomes a struct of 80. So every body is walked first:
-//! - every string, bytes and array length is compared with the bytes that are left, null allowed only where the
-//!   version allows it;
-//! - what the decoded structs will hold is added up, vectors and trees of unknown tagged fields alike, and may not pass
-//!   [`decoded_bytes_max`];
+//! element, so that five bytes ask for 300 GB and abort the process. And a frame within its limit may still
+//! decode into many times its size, since a two-byte element becomes a struct of 80. So every body is walked
+//! first:
+//! - every string, bytes and array length is compared with the bytes that are left, null allowed only where
+//!   the version allows it;
+//! - what the decoded structs will hold is added up, vectors and trees of unknown tagged fields alike, and
+//!   may not pass [`decoded_bytes_max`];
 //! - a tagged field takes exactly its stated size, the body ends with the request;
 //! - nesting is that of the schema, so the walk's own depth is fixed.
 //!
@@ -34,8 +35,8 @@ const FIRST_UNKNOWN_TAG_BYTES: usize = 448;
 /// Each further one: leaves filled in order end up half full.
 const UNKNOWN_TAG_BYTES: usize = 128;
 
-/// Most bytes the decoded form of a body may take beside the frame itself: 1 MiB and 8 bytes per byte of the frame,
-/// at most 32 MiB.
+/// Most bytes the decoded form of a body may take beside the frame itself: 1 MiB and 8 bytes per byte of the
+/// frame, at most 32 MiB.
 pub fn decoded_bytes_max(body_bytes: usize) -> usize {
     body_bytes
         .saturating_mul(DECODED_BYTES_PER_FRAME_BYTE)
@@ -43,8 +44,8 @@ pub fn decoded_bytes_max(body_bytes: usize) -> usize {
         .min(DECODED_BYTES_MAX)
 }
 
-/// Walks a request body. `Ok` means that decoding it allocates at most the bytes returned, beside the frame it
-/// slices. The body is what follows the request header.
+/// Walks a request body. `Ok` means that decoding it allocates at most the bytes returned, beside the frame
+/// it slices. The body is what follows the request header.
 pub fn decoded_size(key: ApiKey, version: i16, body: &[u8]) -> Result<usize, DecodeError> {
     let number = key as i16;
     let row = api::find(number).ok_or(DecodeError::UnknownApi { key: number })?;
@@ -161,7 +162,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Reads an array's length; every element takes a byte at least, and its memory is charged before any is read.
+    /// Reads an array's length; every element takes a byte at least, and its memory is charged before any is
+    /// read.
     fn count(
         &mut self,
         what: &'static str,
@@ -247,8 +249,8 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// An unsigned variable-length integer at the start of `bytes`, and the bytes it takes. Stricter than the codec, which
-/// drops bits beyond the 32nd.
+/// An unsigned variable-length integer at the start of `bytes`, and the bytes it takes. Stricter than the
+/// codec, which drops bits beyond the 32nd.
 pub(crate) fn unsigned_varint(bytes: &[u8]) -> Result<(u32, usize), DecodeError> {
     let mut value = 0u32;
     for i in 0..5 {

@@ -1,7 +1,8 @@
 //! The guard and the message codec agree on every API and version; lies are refused; nothing panics.
 //!
-//! Bodies are generated from the schema, so they are only as right as it is. That is what is tested: the codec, which
-//! has its own idea of every message, must decode each body to its last byte and write the same bytes again.
+//! Bodies are generated from the schema, so they are only as right as it is. That is what is tested: the
+//! codec, which has its own idea of every message, must decode each body to its last byte and write the same
+//! bytes again.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -351,7 +352,8 @@ fn any_version() -> impl Strategy<Value = (&'static Api, i16)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// What the guard lets through is decoded within its bound (or refused), and neither ever panics or aborts.
+    /// What the guard lets through is decoded within its bound (or refused), and neither ever panics or
+    /// aborts.
     #[test]
     fn random_bytes_never_panic((api, version) in any_version(), body in prop::collection::vec(any::<u8>(), 0..200)) {
         if let Ok(size) = decoded_size(api.key, version, &body) {

@@ -1,14 +1,15 @@
 //! The Kafka wire protocol: frames, bounded decoding, record batches. No IO, no clock, no threads.
 //!
-//! Hostile bytes cost nothing here: every length is checked before it is believed, and nothing is allocated because
-//! a number on the wire says so. Kafka's meaning (what a request does) is the broker's.
+//! Hostile bytes cost nothing here: every length is checked before it is believed, and nothing is allocated
+//! because a number on the wire says so. Kafka's meaning (what a request does) is the broker's.
 //!
 //! The life of a request, as files:
 //! - `frame`: eight bytes are read; is this frame one we read on? (uses `api`, THE table)
 //! - `codec`: header and body become a request struct, after
 //! - `guard` has walked the body along `schema` and found every length true and the memory bounded
 //! - `api_versions`: the one request answered whatever its version
-//! - `codec` again: a response struct becomes a frame; `fetch_response`: the one response written by hand, vectored
+//! - `codec` again: a response struct becomes a frame; `fetch_response`: the one response written by hand,
+//!   vectored
 //!
 //! The life of a record batch:
 //! - `validate`: what a producer may send, in Kafka's order of checks

@@ -1,10 +1,10 @@
 //! The records inside a batch, read in place.
 //!
-//! Owns: walking a (decompressed) body record by record and the headers of a record. Does not own what a topic
-//! asks of its records (`validate.rs`).
+//! Owns: walking a (decompressed) body record by record and the headers of a record. Does not own what a
+//! topic asks of its records (`validate.rs`).
 //!
-//! Every length is checked against the bytes that are there before it is used, and no count on the wire sizes an
-//! allocation: keys, values and headers are slices, headers are read when asked for. Order of headers and
+//! Every length is checked against the bytes that are there before it is used, and no count on the wire sizes
+//! an allocation: keys, values and headers are slices, headers are read when asked for. Order of headers and
 //! repeated header keys are kept; both mean something to users. (Kafka: `DefaultRecord.readFrom`; KIP-82.)
 
 use bytes::Bytes;
@@ -90,8 +90,8 @@ impl Headers {
     }
 }
 
-/// The records of a batch, in order. Ends after the first error, after the batch's count of records, and says so
-/// if bytes are left then.
+/// The records of a batch, in order. Ends after the first error, after the batch's count of records, and says
+/// so if bytes are left then.
 #[derive(Debug, Clone)]
 pub struct Records {
     header: BatchHeader,
@@ -164,7 +164,7 @@ impl Cursor {
         let offset_delta = self.varint()?;
         let key = self.nullable_bytes()?;
         let value = self.nullable_bytes()?;
-        let headers = self.headers(end)?;
+        let headers = self.headers()?;
         if self.position > end {
             return Err(RecordFault::EndsEarly);
         }
@@ -181,16 +181,13 @@ impl Cursor {
         Ok(Record { offset, offset_delta, timestamp, key, value, headers })
     }
 
-    fn headers(&mut self, end: usize) -> Result<Headers, RecordFault> {
+    fn headers(&mut self) -> Result<Headers, RecordFault> {
         let count = self.varint()?;
         if count < 0 {
             return Err(RecordFault::BadLength { length: count });
         }
         let start = self.position;
         for _ in 0..count {
-            if self.position >= end {
-                return Err(RecordFault::EndsEarly);
-            }
             self.skip_header()?;
         }
         Ok(Headers { count: count as usize, bytes: self.bytes.slice(start..self.position) })
@@ -273,8 +270,8 @@ impl Cursor {
     }
 }
 
-/// Appends a zigzag variable-length integer; 32-bit values are written as their 64-bit equals, byte for byte the
-/// same.
+/// Appends a zigzag variable-length integer; 32-bit values are written as their 64-bit equals, byte for byte
+/// the same.
 pub(crate) fn put_varint(output: &mut Vec<u8>, value: i64) {
     let mut raw = ((value << 1) ^ (value >> 63)) as u64;
     while raw >= 0x80 {

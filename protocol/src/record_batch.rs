@@ -1,8 +1,8 @@
 //! The record batch, format v2: a view of its 61-byte header, its CRC, and the two ways of stamping it.
 //!
 //! Owns: the header's fields and bits, cutting a concatenation into batches, the bytes to write in front of a
-//! body when the log gives a batch its offsets. Does not own the records inside (`record.rs`), what a producer
-//! may send (`validate.rs`) nor writing batches (`batch_builder.rs`).
+//! body when the log gives a batch its offsets. Does not own the records inside (`record.rs`), what a
+//! producer may send (`validate.rs`) nor writing batches (`batch_builder.rs`).
 //!
 //! ```text
 //! position 0            8      12              16    17   21         23                27             35
@@ -10,9 +10,9 @@
 //!          43          51             53            57           61
 //!          producer id producer epoch base sequence record count records...
 //! ```
-//! `length` counts what follows it. The CRC covers attributes to the end, so base offset and leader epoch can be
-//! given to a batch without touching its body: the log writes [`stamp`]'s 61 bytes, then the body as it came.
-//! (Kafka: `DefaultRecordBatch`; KIP-98.)
+//! `length` counts what follows it. The CRC covers attributes to the end, so base offset and leader epoch can
+//! be given to a batch without touching its body: the log writes [`stamp`]'s 61 bytes, then the body as it
+//! came. (Kafka: `DefaultRecordBatch`; KIP-98.)
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -247,8 +247,8 @@ pub struct BatchHeader {
 }
 
 impl BatchHeader {
-    /// Reads the header at the start of `bytes` and checks that its length and magic are possible. The rest of
-    /// the batch need not be there.
+    /// Reads the header at the start of `bytes` and checks that its length and magic are possible. The rest
+    /// of the batch need not be there.
     pub fn parse(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
         let truncated = BatchError::Truncated { needed: HEADER_BYTES, have: bytes.len() };
         // The magic stands at one place in all formats: an old batch shorter than our header is called old.
@@ -314,8 +314,8 @@ impl BatchHeader {
         self.last_offset().saturating_add(1)
     }
 
-    /// Sequence of the last record; sequences wrap from `i32::MAX` to 0 (`DefaultRecordBatch.incrementSequence`).
-    /// [`NO_SEQUENCE`] if the batch has none.
+    /// Sequence of the last record; sequences wrap from `i32::MAX` to 0
+    /// (`DefaultRecordBatch.incrementSequence`). [`NO_SEQUENCE`] if the batch has none.
     pub fn last_sequence(&self) -> i32 {
         if self.base_sequence == NO_SEQUENCE {
             return NO_SEQUENCE;
@@ -348,8 +348,8 @@ impl BatchHeader {
         self.attributes & CONTROL_BIT != 0
     }
 
-    /// When tombstones and markers of this batch may go, ms since 1970 (KIP-534); it then stands in the place of
-    /// the base timestamp.
+    /// When tombstones and markers of this batch may go, ms since 1970 (KIP-534); it then stands in the place
+    /// of the base timestamp.
     pub fn delete_horizon(&self) -> Option<i64> {
         (self.attributes & DELETE_HORIZON_BIT != 0).then_some(self.base_timestamp)
     }
@@ -451,8 +451,8 @@ impl Iterator for SplitBatches {
     }
 }
 
-/// The header to write in front of the batch's body once the log has given it its place. Nothing the CRC covers
-/// changes.
+/// The header to write in front of the batch's body once the log has given it its place. Nothing the CRC
+/// covers changes.
 pub fn stamp(header: &BatchHeader, base_offset: i64, partition_leader_epoch: i32) -> [u8; HEADER_BYTES] {
     BatchHeader { base_offset, partition_leader_epoch, ..*header }.to_bytes()
 }
@@ -476,8 +476,8 @@ pub fn stamp_log_append_time(
     seal_crc(&stamped, &batch.bytes[HEADER_BYTES..])
 }
 
-/// As [`stamp`], with another max timestamp: for a producer whose header does not say the maximum of its records
-/// (`LogValidator` rewrites it too). The CRC is computed anew.
+/// As [`stamp`], with another max timestamp: for a producer whose header does not say the maximum of its
+/// records (`LogValidator` rewrites it too). The CRC is computed anew.
 pub fn stamp_max_timestamp(
     batch: &Batch,
     base_offset: i64,

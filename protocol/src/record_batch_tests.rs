@@ -322,6 +322,7 @@ fn record_lengths_and_header_counts_that_lie_are_found() {
     for (body, fault) in [
         (&[12, 0, 0, 0, 1, 1, 0][..], None),
         (&[14, 0, 0, 0, 1, 1, 0], Some(RecordFault::EndsEarly)),
+        (&[10, 0, 0, 0, 1, 1, 0], Some(RecordFault::EndsEarly)),
         (&[14, 0, 0, 0, 1, 1, 0, 0], Some(RecordFault::UnusedBytes { unused: 1 })),
         (&[1, 0, 0, 0, 1, 1, 0], Some(RecordFault::BadLength { length: -1 })),
         (&[12, 0, 0, 0, 100, 1, 0], Some(RecordFault::EndsEarly)),

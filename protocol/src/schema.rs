@@ -1,11 +1,12 @@
 //! The shape of every request in the table: fields in wire order, their types, the versions that have them.
 //!
-//! Owns: facts, and nothing that acts on them; `guard.rs` walks a body along these rows before the message codec
-//! is let loose on it. Facts from Kafka's `clients/src/main/resources/common/message/*.json`. A row that is wrong
-//! shows: for every API and version a request written by the codec is walked to its last byte (tests of `guard`).
+//! Owns: facts, and nothing that acts on them; `guard.rs` walks a body along these rows before the message
+//! codec is let loose on it. Facts from Kafka's `clients/src/main/resources/common/message/*.json`. A row
+//! that is wrong shows: for every API and version a request written by the codec is walked to its last byte
+//! (tests of `guard`).
 //!
-//! A field is on the wire if the version is within since..=until. Tagged fields (KIP-482) stand behind the others
-//! and only in flexible versions; which versions those are, `api.rs` knows.
+//! A field is on the wire if the version is within since..=until. Tagged fields (KIP-482) stand behind the
+//! others and only in flexible versions; which versions those are, `api.rs` knows.
 
 use std::mem::size_of;
 

@@ -4,9 +4,9 @@
 //! epochs of producers (the partition's admission), nor what the answer looks like.
 //!
 //! First [`validate_for_produce`], from the header and the CRC alone (`ProduceRequest.validateRecords`,
-//! `UnifiedLog.analyzeAndValidateRecords`, `LogValidator.validateBatch`, in this order). Then, for topics that
-//! need it, [`validate_records`] reads every record (`LogValidator.validateRecord`). Where Kafka rewrites a batch
-//! whose inner offsets are not 0..n-1, we refuse it: no client since 2017 sends one.
+//! `UnifiedLog.analyzeAndValidateRecords`, `LogValidator.validateBatch`, in this order). Then, for topics
+//! that need it, [`validate_records`] reads every record (`LogValidator.validateRecord`). Where Kafka
+//! rewrites a batch whose inner offsets are not 0..n-1, we refuse it: no client since 2017 sends one.
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -64,7 +64,8 @@ pub fn validate_for_produce(records: Option<Bytes>, rules: &ProduceRules) -> Res
             base_sequence: header.base_sequence,
         });
     }
-    // Kafka leaves this to its clients; an open transaction of nobody would hold back the last stable offset for ever.
+    // Kafka leaves this to its clients; an open transaction of nobody would hold back the last stable offset
+    // for ever.
     if header.is_transactional() && !header.has_producer_id() {
         return Err(BatchError::TransactionalWithoutProducer);
     }
@@ -146,8 +147,8 @@ impl InvalidRecords {
     }
 }
 
-/// Reads every record of a batch that [`validate_for_produce`] took: inner offsets are 0..n-1, compacted topics
-/// have keys, timestamps lie within the topic's bounds.
+/// Reads every record of a batch that [`validate_for_produce`] took: inner offsets are 0..n-1, compacted
+/// topics have keys, timestamps lie within the topic's bounds.
 pub fn validate_records(batch: &Batch, rules: &RecordRules) -> Result<RecordFacts, InvalidRecords> {
     let records = batch.records(rules.decompressed_bytes_max)?;
     let mut facts = RecordFacts {
