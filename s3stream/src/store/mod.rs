@@ -8,7 +8,13 @@ pub mod cloud;
 pub mod create;
 pub mod directory;
 pub mod memory;
+pub mod metrics;
+pub mod proof;
+pub mod retry;
 pub mod url;
+
+#[cfg(test)]
+mod conformance;
 
 use std::ops::Range;
 use std::time::Duration;
@@ -20,6 +26,7 @@ pub use object_store::PutPayload;
 pub use self::create::{Create, CreateOptions, CreateStats, create};
 pub use self::directory::DirectoryStore;
 pub use self::memory::MemoryStore;
+pub use self::retry::retry;
 pub use self::url::{OpenError, open};
 
 /// What one attempt to create a key told us.

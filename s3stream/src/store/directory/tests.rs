@@ -6,7 +6,7 @@ use super::*;
 use crate::store::create::ATTEMPT_BASE;
 
 fn open(root: &Path) -> DirectoryStore {
-    DirectoryStore::open(root, &Env::seeded(rand::random())).expect("opens")
+    DirectoryStore::open(root, &Env::system()).expect("opens")
 }
 
 async fn put(store: &DirectoryStore, key: &str, body: &'static str) -> PutNew {
