@@ -24,12 +24,15 @@ const LOST_TO_THE_DEAD: u32 = 3;
 /// Candidates over a controller that resigned try within so much of one another.
 const VACANCY_JITTER: Duration = Duration::from_millis(50);
 
+/// How a candidacy ends.
+type Decision = Result<Incarnation, ElectError>;
+
 /// One candidacy.
 #[derive(Debug)]
 pub(super) struct Campaign<I: Image> {
     registration: Vec<I::Record>,
     now: bool,
-    reply: oneshot::Sender<Result<Incarnation, ElectError>>,
+    reply: oneshot::Sender<Decision>,
     /// The image's controller when it began; None before its first turn.
     against: Option<Option<Incarnation>>,
     /// The head at which `try_at` was drawn.
@@ -41,11 +44,7 @@ pub(super) struct Campaign<I: Image> {
 }
 
 impl<I: Image> Campaign<I> {
-    pub fn new(
-        registration: Vec<I::Record>,
-        now: bool,
-        reply: oneshot::Sender<Result<Incarnation, ElectError>>,
-    ) -> Self {
+    pub fn new(registration: Vec<I::Record>, now: bool, reply: oneshot::Sender<Decision>) -> Self {
         let at = Instant::now();
         Campaign { registration, now, reply, against: None, still_at: None, try_at: at, lost: 0, wake: at }
     }
@@ -54,54 +53,61 @@ impl<I: Image> Campaign<I> {
 impl<I: Image> Owner<I> {
     /// Takes up a candidacy; an earlier one of this process is withdrawn.
     pub(super) fn stand(&mut self, campaign: Campaign<I>) {
-        self.campaign = Some(campaign);
+        if let Some(earlier) = self.campaign.replace(campaign) {
+            let _ = earlier.reply.send(Err(ElectError::Withdrawn));
+        }
     }
 
-    /// One turn of the candidacy, if there is one: decided, not due, or an attempt.
+    /// One turn of the candidacy, if there is one.
     pub(super) async fn campaign_turn(&mut self) -> Result<(), Stop> {
         let Some(mut campaign) = self.campaign.take() else { return Ok(()) };
         if campaign.reply.is_closed() {
             return Ok(());
         }
+        match self.campaign_step(&mut campaign).await {
+            Ok(Some(decided)) => {
+                let _ = campaign.reply.send(decided);
+                Ok(())
+            }
+            Ok(None) => {
+                self.campaign = Some(campaign);
+                Ok(())
+            }
+            Err(stop) => {
+                let _ = campaign.reply.send(Err(ElectError::Stopped(stop.clone())));
+                Err(stop)
+            }
+        }
+    }
+
+    /// Decided, or one step nearer.
+    async fn campaign_step(&mut self, campaign: &mut Campaign<I>) -> Result<Option<Decision>, Stop> {
         if campaign.against.is_none() {
             // Whoever stands first learns what is there: the image may be as old as the last poll.
             self.read_on().await?;
             campaign.against = Some(self.image.controller);
         }
-        if let Some(decided) = self.decided(&campaign) {
-            let _ = campaign.reply.send(decided);
-            return Ok(());
+        if let Some(decided) = self.decided(campaign) {
+            return Ok(Some(decided));
         }
-        if !self.may_try(&mut campaign) {
-            self.campaign = Some(campaign);
-            return Ok(());
+        if !self.may_try(campaign) {
+            return Ok(None);
         }
         // The waiting was for liveness; what is acted upon is read and looked at now.
         let held = self.image.seq;
         self.read_on().await?;
+        campaign.wake = Instant::now();
+        if let Some(decided) = self.decided(campaign) {
+            return Ok(Some(decided));
+        }
         if self.image.seq != held && !campaign.now {
-            campaign.wake = Instant::now();
-            self.campaign = Some(campaign);
-            return Ok(());
+            return Ok(None);
         }
-        if let Some(decided) = self.decided(&campaign) {
-            let _ = campaign.reply.send(decided);
-            return Ok(());
-        }
-        match self.try_election(&mut campaign).await? {
-            Some(refusal) => {
-                let _ = campaign.reply.send(Err(ElectError::Refused(refusal)));
-            }
-            // Its next turn finds out by the image who is.
-            None => {
-                campaign.wake = Instant::now();
-                self.campaign = Some(campaign);
-            }
-        }
-        Ok(())
+        // Whether it won, its next step finds by the image.
+        Ok(self.try_election(campaign).await?.map(|refusal| Err(ElectError::Refused(refusal))))
     }
 
-    fn decided(&self, campaign: &Campaign<I>) -> Option<Result<Incarnation, ElectError>> {
+    fn decided(&self, campaign: &Campaign<I>) -> Option<Decision> {
         let controller = self.image.controller?;
         if self.me() == Some(controller) {
             return Some(Ok(controller));

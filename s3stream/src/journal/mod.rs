@@ -171,6 +171,11 @@ pub enum Stop {
     /// The store refuses (at open), or an fsync failed.
     #[error("{0}")]
     Store(String),
+    /// Another process acts under this one's incarnation: a machine was cloned with its memory (SAFETY F18).
+    #[error(
+        "another process acts as incarnation {0}: this machine, or that one, is a clone; ending this one"
+    )]
+    Cloned(Incarnation),
     /// The handle is gone, or the process is ending.
     #[error("the journal is closed")]
     Closed,
@@ -208,6 +213,9 @@ pub enum ElectError {
     /// Its registration is illegal.
     #[error(transparent)]
     Refused(Refusal),
+    /// This process stands again, by a later call.
+    #[error("withdrawn for a later candidacy of this process")]
+    Withdrawn,
     /// The journal stopped in this process.
     #[error(transparent)]
     Stopped(Stop),
@@ -224,6 +232,12 @@ pub struct JournalConfig {
     pub genesis_times: Times,
     /// How often a process that is not controller asks for the next number, when nobody pushes.
     pub poll_interval: Duration,
+    /// Commits per boundary object. Part of the bucket's layout, the same for all its readers: changed by tests alone.
+    #[doc(hidden)]
+    pub stride: u64,
+    /// Commits after which a snapshot is due.
+    #[doc(hidden)]
+    pub snapshot_commits: u64,
 }
 
 impl Default for JournalConfig {
@@ -233,6 +247,8 @@ impl Default for JournalConfig {
             genesis_level: 1,
             genesis_times: Times::default(),
             poll_interval: Duration::from_millis(500),
+            stride: 4096,
+            snapshot_commits: 256,
         }
     }
 }
@@ -427,8 +443,7 @@ impl<I: Image> Journal<I> {
         own: Vec<JournalRecord>,
         records: Vec<I::Record>,
     ) -> Result<Committed, ProposeError> {
-        let (reply, answer) = oneshot::channel();
-        let pending = owner::Pending { id, own, records, reply, suspect: false };
+        let (pending, answer) = owner::Pending::new(id, own, records);
         let _ = self.commands.send(Command::Submit(pending));
         answer.await.unwrap_or_else(|_| Err(ProposeError::Stopped(self.stopped().unwrap_or(Stop::Closed))))
     }

@@ -43,13 +43,45 @@ const ENTRIES_KEPT: usize = 256;
 
 /// A mutation that waits for its number.
 pub(super) struct Pending<I: Image> {
-    /// None: this process's next, drawn when it is first judged.
+    /// None: this process's next, drawn when it is judged.
     pub id: Option<MutationId>,
     pub own: Vec<JournalRecord>,
     pub records: Vec<I::Record>,
     pub reply: oneshot::Sender<Result<Committed, ProposeError>>,
-    /// It was in a commit whose Created turned out to be history: it may be in the log.
-    pub suspect: bool,
+    pub tried: Tried,
+}
+
+/// What was done with a mutation here so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Tried {
+    /// Nothing.
+    #[default]
+    Never,
+    /// It was in a commit that lost its number: it is not in the log by that.
+    Lost,
+    /// It was in a commit whose Created turned out to be history, or was not heard of: it may be in the log.
+    Open,
+}
+
+impl<I: Image> Pending<I> {
+    pub fn new(
+        id: Option<MutationId>,
+        own: Vec<JournalRecord>,
+        records: Vec<I::Record>,
+    ) -> (Pending<I>, oneshot::Receiver<Result<Committed, ProposeError>>) {
+        let (reply, answer) = oneshot::channel();
+        (Pending { id, own, records, reply, tried: Tried::Never }, answer)
+    }
+
+    /// What to say when the image refuses it: that may be no news of what became of it before.
+    fn refusal(&self, refusal: Refusal) -> ProposeError {
+        match refusal {
+            Refusal::NotLive(_) | Refusal::TooOld { .. } if self.tried == Tried::Open => {
+                ProposeError::OutcomeUnknown
+            }
+            refusal => ProposeError::Refused(refusal),
+        }
+    }
 }
 
 /// See the module.
@@ -134,9 +166,9 @@ impl<I: Image> Owner<I> {
         if !matches!(stop, Stop::Closed) {
             tracing::error!(%stop, "the journal has stopped in this process");
         }
-        if let Stop::Store(why) = &stop {
-            // In a running process only a failed fsync gets here (DESIGN I10).
-            self.reader.env.tasks.fatal(why.clone());
+        // In a running process, of the store's faults only a failed fsync gets here (DESIGN I10).
+        if let Stop::Store(_) | Stop::Cloned(_) = &stop {
+            self.reader.env.tasks.fatal(stop.to_string());
         }
         self.end(stop);
     }
@@ -200,17 +232,20 @@ impl<I: Image> Owner<I> {
     async fn commit_batch(&mut self, me: Incarnation) -> Result<(), Stop> {
         let base = self.image.clone();
         let mut draft = Draft::new(&base, Some(me));
-        let mut judged: Vec<(Pending<I>, Admitted)> = Vec::new();
-        while let Some(mut pending) = self.queue.pop_front() {
-            let id = *pending
-                .id
-                .get_or_insert_with(|| MutationId::Of { incarnation: me, counter: self.next_counter(me) });
+        let mut judged: Judged<I> = Vec::new();
+        while let Some(pending) = self.queue.pop_front() {
+            let drawn = || MutationId::Of { incarnation: me, counter: self.next_counter(me) };
+            let id = pending.id.unwrap_or_else(drawn);
+            if let Some(refusal) = self.beyond_this_release(&pending.own) {
+                judged.push((pending, id, Admitted::Refused(refusal)));
+                continue;
+            }
             match draft.admit(id, &pending.own, &pending.records) {
                 Admitted::Full => {
                     self.queue.push_front(pending);
                     break;
                 }
-                admitted => judged.push((pending, admitted)),
+                admitted => judged.push((pending, id, admitted)),
             }
         }
         if draft.is_empty() && self.wake > Instant::now() {
@@ -220,16 +255,30 @@ impl<I: Image> Owner<I> {
         }
         let commit = draft.seal(&base, self.reader.env.entropy.nonce(), self.p99_ms());
         let began = self.now();
-        match self.attempt(&commit).await? {
-            Attempt::Believed => {
+        match self.attempt(&commit).await {
+            Ok(Attempt::Believed) => {
                 self.note_commit_time(began);
                 answer(judged);
                 self.consider_snapshot();
             }
-            Attempt::Lost => self.judge_again(judged, false),
-            Attempt::History => self.judge_again(judged, true),
+            Ok(Attempt::Lost) => self.judge_again(judged, Tried::Lost),
+            Ok(Attempt::History) => self.judge_again(judged, Tried::Open),
+            Err(stop) => {
+                self.judge_again(judged, Tried::Open);
+                return Err(stop);
+            }
         }
         Ok(())
+    }
+
+    /// A controller does not raise the cluster above itself, whatever the members say.
+    fn beyond_this_release(&self, own: &[JournalRecord]) -> Option<Refusal> {
+        let known = self.reader.config.level_max;
+        let beyond =
+            |r: &JournalRecord| matches!(r, JournalRecord::FeatureLevelSet { level } if *level > known);
+        own.iter()
+            .any(beyond)
+            .then_some(Refusal::Own("a feature level that the controller's release does not know"))
     }
 
     pub fn next_counter(&self, me: Incarnation) -> u64 {
@@ -239,10 +288,16 @@ impl<I: Image> Owner<I> {
         counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1
     }
 
-    /// Puts what was judged back, before what came later: the next image judges.
-    fn judge_again(&mut self, judged: Vec<(Pending<I>, Admitted)>, history: bool) {
-        for (mut pending, admitted) in judged.into_iter().rev() {
-            pending.suspect |= history && matches!(admitted, Admitted::Packed(_));
+    /// Puts what was judged back, before what came later: the next image judges. A number that was lost took nothing with it,
+    /// so that ids drawn for it are drawn anew; where the outcome is open, the id stays, for it may be known by then.
+    fn judge_again(&mut self, judged: Judged<I>, tried: Tried) {
+        for (mut pending, id, admitted) in judged.into_iter().rev() {
+            if pending.tried != Tried::Open {
+                pending.tried = tried;
+            }
+            if tried == Tried::Open && matches!(admitted, Admitted::Packed(_)) {
+                pending.id = Some(id);
+            }
             self.queue.push_front(pending);
         }
     }
@@ -276,7 +331,13 @@ impl<I: Image> Owner<I> {
         )
         .await
         .map_err(|e| Stop::Store(e.to_string()))?;
-        if let Create::Foreign(_) = created {
+        if let Create::Foreign(theirs) = created {
+            // A body of ours is fixed at its number: another one under our name is a clone's.
+            if let (Ok((other, _)), Some(me)) = (Commit::decode(theirs), commit.writer)
+                && other.writer == Some(me)
+            {
+                return Err(Stop::Cloned(me));
+            }
             count(&self.reader.shared.counters.numbers_lost);
             self.read_on().await?;
             return Ok(Attempt::Lost);
@@ -312,7 +373,8 @@ impl<I: Image> Owner<I> {
     }
 
     fn consider_snapshot(&mut self) {
-        let due = self.image.snapshot_due(self.image.inner.size_hint() as u64);
+        let due =
+            self.image.snapshot_due(self.image.inner.size_hint() as u64, self.reader.config.snapshot_commits);
         if !due || self.snapshot_running || self.now() < self.snapshot_not_before {
             return;
         }
@@ -339,22 +401,15 @@ impl<I: Image> Owner<I> {
         let controller = self.image.controller;
         for pending in std::mem::take(&mut self.queue) {
             let known = pending.id.map(|id| self.image.known(id));
-            let answer = match known {
-                Some(Ok(Some(committed))) => Ok(committed),
-                Some(Err(Refusal::NotLive(_) | Refusal::TooOld { .. })) if pending.suspect => {
-                    Err(ProposeError::OutcomeUnknown)
-                }
-                // Judged here before, so this process was controller then.
-                Some(_) if self.is_mine(pending.id) => Err(ProposeError::Deposed(controller)),
-                _ => Err(ProposeError::NotController(controller)),
+            let answer = match (known, pending.tried) {
+                (Some(Ok(Some(committed))), _) => Ok(committed),
+                (_, Tried::Never) => Err(ProposeError::NotController(controller)),
+                (Some(Err(refusal)), Tried::Open) => Err(pending.refusal(refusal)),
+                // Not in the log by the newest image, and the commit it was in will never be.
+                (_, Tried::Lost | Tried::Open) => Err(ProposeError::Deposed(controller)),
             };
             let _ = pending.reply.send(answer);
         }
-    }
-
-    fn is_mine(&self, id: Option<MutationId>) -> bool {
-        let mine = self.image.incarnation_of(self.reader.shared.nonce);
-        matches!(id, Some(MutationId::Of { incarnation, .. }) if Some(incarnation) == mine)
     }
 
     /// Asks for the next number. A 404 is believed for as long as half the lease without a look: it is only counted, and a
@@ -525,14 +580,14 @@ impl<I: Image> Owner<I> {
     }
 }
 
-fn answer<I: Image>(judged: Vec<(Pending<I>, Admitted)>) {
-    for (pending, admitted) in judged {
+/// Mutations as a draft judged them, under which ids.
+type Judged<I> = Vec<(Pending<I>, MutationId, Admitted)>;
+
+fn answer<I: Image>(judged: Judged<I>) {
+    for (pending, _, admitted) in judged {
         let answer = match admitted {
             Admitted::Packed(committed) | Admitted::Repeat(committed) => Ok(committed),
-            Admitted::Refused(Refusal::NotLive(_) | Refusal::TooOld { .. }) if pending.suspect => {
-                Err(ProposeError::OutcomeUnknown)
-            }
-            Admitted::Refused(refusal) => Err(ProposeError::Refused(refusal)),
+            Admitted::Refused(refusal) => Err(pending.refusal(refusal)),
             Admitted::TooLarge => Err(ProposeError::TooLarge),
             Admitted::Full => unreachable!("a full draft sends the mutation back to the queue"),
         };

@@ -19,8 +19,6 @@ use crate::ids::{boundary_key, commit_key, snapshot_key};
 use crate::store::create::back_off;
 use crate::store::{Store, StoreError};
 
-/// Commits per boundary object.
-pub(super) const STRIDE: u64 = 4096;
 /// GETs in flight when reading on (PRACTICE J4).
 pub(super) const WINDOW: u64 = 64;
 /// How often boot starts again, when what it reads is history by then, or damaged, before it gives up.
@@ -67,7 +65,7 @@ impl<I> Clone for Reader<I> {
 impl<I: Image> Reader<I> {
     /// One HEAD of the boundary of the stride of `held`, asked until it is answered. Sent after what it is to confirm.
     pub async fn look(&self, held: u64) -> Result<Look, Stop> {
-        let key = boundary_key(held / STRIDE);
+        let key = boundary_key(held / self.config.stride);
         let mut attempt = 0;
         loop {
             count(&self.shared.counters.looks);
@@ -203,7 +201,7 @@ impl<I: Image> Reader<I> {
             }
         }
         Err(Stop::Repair(format!(
-            "{why}; run `aquifer storage verify`, then restore meta/ from a copy or accept the loss with `aquifer storage repair`"
+            "{why}; run `aquifer storage verify`, and restore meta/ from a copy of the bucket"
         )))
     }
 

@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::stream::{self, StreamExt};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::commit::JournalRecord;
 use super::owner::Pending;
-use super::reader::{Reader, STRIDE, manifest_seq};
+use super::reader::{Reader, manifest_seq};
 use super::snapshot::{self, INLINE_ENCODE_BYTES};
 use super::state::JournalImage;
 use super::{Command, Image, count};
@@ -66,8 +66,7 @@ async fn take_snapshot<I: Image>(
         log_bytes: named.log_bytes,
         manifest_crc: named.manifest_crc,
     };
-    let (reply, answer) = oneshot::channel();
-    let pending = Pending { id: None, own: vec![record], records: Vec::new(), reply, suspect: false };
+    let (pending, answer) = Pending::new(None, vec![record], Vec::new());
     let commands = commands.upgrade().ok_or("the journal is closed")?;
     commands.send(Command::Submit(pending)).map_err(|_| "the journal is closed")?;
     drop(commands);
@@ -113,12 +112,12 @@ async fn delete_snapshots<I: Image>(
 
 /// The strides below `older` that still have entries, or were cut short, in the order of their release.
 async fn releasable<I: Image>(reader: &Reader<I>, older: u64) -> Result<std::ops::Range<u64>, StoreError> {
-    let end = older / STRIDE;
+    let end = older / reader.config.stride;
     if end == 0 {
         return Ok(0..0);
     }
     let listed = reader.store.list("meta/log/").await?;
-    let lowest = listed.iter().find_map(|l| commit_seq(&l.key)).map_or(end, |seq| seq / STRIDE);
+    let lowest = listed.iter().find_map(|l| commit_seq(&l.key)).map_or(end, |seq| seq / reader.config.stride);
     // A listing is only a hint of where to begin: every stride below must have its boundary already.
     let mut first = lowest.min(end);
     while first > 0 && reader.store.head(&boundary_key(first - 1)).await?.is_none() {
@@ -142,7 +141,11 @@ async fn release<I: Image>(reader: &Reader<I>, stride: u64) -> Result<(), StoreE
         options,
     )
     .await?;
-    delete_all(reader, (stride * STRIDE..(stride + 1) * STRIDE).map(commit_key).collect()).await?;
+    delete_all(
+        reader,
+        (stride * reader.config.stride..(stride + 1) * reader.config.stride).map(commit_key).collect(),
+    )
+    .await?;
     count(&reader.shared.counters.strides_released);
     Ok(())
 }

@@ -396,11 +396,11 @@ impl<I: Image> JournalImage<I> {
         }
     }
 
-    /// Is a snapshot due: 256 commits or 4 MiB since the newest, but not before that log is a sixteenth of the image?
-    pub fn snapshot_due(&self, image_bytes: u64) -> bool {
+    /// Is a snapshot due: `commits_max` commits or 4 MiB since the newest, but not before that log is a sixteenth of the image?
+    pub fn snapshot_due(&self, image_bytes: u64, commits_max: u64) -> bool {
         let (seq, log_bytes) = self.snapshots.first().map_or((0, 0), |s| (s.seq, s.log_bytes));
         let (commits, bytes) = (self.seq - seq, self.log_bytes - log_bytes);
-        (commits >= 256 || bytes >= 4 << 20) && bytes > image_bytes / 16
+        (commits >= commits_max || bytes >= 4 << 20) && bytes > image_bytes / 16
     }
 
     /// The whole image, the same bytes for the same state.

@@ -261,12 +261,13 @@ async fn a_pushed_entry_is_folded_and_one_that_does_not_fit_is_not() {
 #[tokio::test(start_paused = true)]
 async fn a_level_above_what_the_process_knows_stops_it_with_the_remedy() {
     let bucket = Bucket::calm();
-    let config = JournalConfig { level_max: 2, ..JournalConfig::default() };
+    let config = JournalConfig { level_max: 3, ..JournalConfig::default() };
     let env1 = env(1);
     let a = Journal::open(bucket.view(), env1, config, Toy::with_level_max(2)).await.unwrap();
     a.elect(vec![ToyRecord::Register(1)]).await.unwrap();
     let (old, _, _) = process(&bucket, 2).await;
     assert!(matches!(a.raise_level(3).await, Err(ProposeError::Refused(Refusal::Illegal(_)))));
+    assert!(matches!(a.raise_level(4).await, Err(ProposeError::Refused(Refusal::Own(_)))));
     a.raise_level(2).await.unwrap();
     a.propose(add(1)).await.unwrap();
     let stopped = old.catch_up().await.unwrap_err();
