@@ -1,6 +1,16 @@
-//! What of the objects is in memory: the tail that this process wrote, and blocks that were read back.
+//! What of the objects is in memory, and how the rest gets there.
+//!
+//! - [`tail`]: the objects that this process wrote, from the cut until they are evicted.
+//! - [`block`]: what was read back from a store, least recently used first out. Scans of it never evict the tail.
+//! - [`reader`]: asks both, then the store; checks everything; one GET however many wait.
 
+pub mod block;
+pub mod reader;
 pub mod tail;
 
 #[cfg(test)]
 pub(crate) mod rig;
+
+pub use block::BlockCache;
+pub use reader::{ReadError, ReadStats, Reader, Stores};
+pub use tail::{TailCache, TailStats};
