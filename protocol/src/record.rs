@@ -7,6 +7,8 @@
 //! an allocation: keys, values and headers are slices, headers are read when asked for. Order of headers and
 //! repeated header keys are kept; both mean something to users. (Kafka: `DefaultRecord.readFrom`; KIP-82.)
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use thiserror::Error;
 
@@ -85,19 +87,26 @@ impl Headers {
 
     /// In order.
     pub fn iter(&self) -> impl Iterator<Item = Header> {
-        let mut cursor = Cursor { bytes: self.bytes.clone(), position: 0 };
-        (0..self.count).map_while(move |_| cursor.header().ok())
+        let mut position = 0;
+        (0..self.count).map_while(move |_| {
+            let mut cursor = Cursor { bytes: &self.bytes, position };
+            let key = cursor.header_key().ok()?;
+            let value = cursor.nullable().ok()?;
+            position = cursor.position;
+            Some(Header { key: self.bytes.slice(key), value: value.map(|value| self.bytes.slice(value)) })
+        })
     }
 }
 
-/// The records of a batch, in order. Ends after the first error, after the batch's count of records, and says
-/// so if bytes are left then.
+/// The records of a batch, in order. Ends after the first error, after the batch's count of records, and says so
+/// if bytes are left then.
 #[derive(Debug, Clone)]
 pub struct Records {
     header: BatchHeader,
-    cursor: Cursor,
+    body: Bytes,
+    position: usize,
     read: i32,
-    failed: bool,
+    ended: bool,
 }
 
 impl Records {
@@ -107,12 +116,31 @@ impl Records {
             return Err(BatchError::BadCount { count: header.record_count });
         }
         let body = compression::decompress(header.compression()?, &batch.body(), decompressed_bytes_max)?;
-        Ok(Records { header, cursor: Cursor { bytes: body, position: 0 }, read: 0, failed: false })
+        Ok(Records { header, body, position: 0, read: 0, ended: false })
     }
 
     /// Bytes of the decompressed body.
     pub fn body_bytes(&self) -> usize {
-        self.cursor.bytes.len()
+        self.body.len()
+    }
+
+    /// The next record without its bytes: for those who read every record and keep none.
+    pub(crate) fn next_outline(&mut self) -> Option<Result<Outline, BatchError>> {
+        if self.ended {
+            return None;
+        }
+        if self.read == self.header.record_count {
+            self.ended = true;
+            let trailing = self.body.len() - self.position;
+            return (trailing > 0).then_some(Err(BatchError::TrailingBytes { trailing, count: self.read }));
+        }
+        let index = self.read;
+        self.read += 1;
+        let mut cursor = Cursor { bytes: &self.body, position: self.position };
+        let outline = cursor.record(&self.header);
+        self.position = cursor.position;
+        self.ended = outline.is_err();
+        Some(outline.map_err(|fault| BatchError::Record { index, fault }))
     }
 }
 
@@ -120,51 +148,57 @@ impl Iterator for Records {
     type Item = Result<Record, BatchError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
-        }
-        if self.read == self.header.record_count {
-            self.failed = true;
-            let trailing = self.cursor.remaining();
-            return (trailing > 0).then_some(Err(BatchError::TrailingBytes { trailing, count: self.read }));
-        }
-        let index = self.read;
-        self.read += 1;
-        Some(self.cursor.record(&self.header).map_err(|fault| {
-            self.failed = true;
-            BatchError::Record { index, fault }
+        let outline = match self.next_outline()? {
+            Ok(outline) => outline,
+            Err(error) => return Some(Err(error)),
+        };
+        let slice = |range: Range<usize>| self.body.slice(range);
+        Some(Ok(Record {
+            offset: outline.offset,
+            offset_delta: outline.offset_delta,
+            timestamp: outline.timestamp,
+            key: outline.key.map(slice),
+            value: outline.value.map(slice),
+            headers: Headers { count: outline.header_count, bytes: slice(outline.headers) },
         }))
     }
 }
 
-/// A reading position in a body.
+/// A record as positions in the body.
 #[derive(Debug, Clone)]
-struct Cursor {
-    bytes: Bytes,
+pub(crate) struct Outline {
+    pub offset: i64,
+    pub offset_delta: i32,
+    pub timestamp: i64,
+    pub key: Option<Range<usize>>,
+    pub value: Option<Range<usize>>,
+    pub header_count: usize,
+    pub headers: Range<usize>,
+}
+
+/// A reading position in a body.
+struct Cursor<'a> {
+    bytes: &'a [u8],
     position: usize,
 }
 
-impl Cursor {
-    fn remaining(&self) -> usize {
-        self.bytes.len() - self.position
-    }
-
-    fn record(&mut self, header: &BatchHeader) -> Result<Record, RecordFault> {
+impl Cursor<'_> {
+    fn record(&mut self, header: &BatchHeader) -> Result<Outline, RecordFault> {
         let length = self.varint()?;
         if length < 0 {
             return Err(RecordFault::BadLength { length });
         }
-        if length as usize > self.remaining() {
+        if length as usize > self.bytes.len() - self.position {
             return Err(RecordFault::EndsEarly);
         }
         let end = self.position + length as usize;
         // The record's own attributes: none is defined.
-        self.skip(1)?;
+        self.take(1)?;
         let timestamp_delta = self.varlong()?;
         let offset_delta = self.varint()?;
-        let key = self.nullable_bytes()?;
-        let value = self.nullable_bytes()?;
-        let headers = self.headers()?;
+        let key = self.nullable()?;
+        let value = self.nullable()?;
+        let (header_count, headers) = self.headers()?;
         if self.position > end {
             return Err(RecordFault::EndsEarly);
         }
@@ -178,46 +212,32 @@ impl Cursor {
                 header.base_timestamp.checked_add(timestamp_delta).ok_or(RecordFault::Overflow)?
             }
         };
-        Ok(Record { offset, offset_delta, timestamp, key, value, headers })
+        Ok(Outline { offset, offset_delta, timestamp, key, value, header_count, headers })
     }
 
-    fn headers(&mut self) -> Result<Headers, RecordFault> {
+    fn headers(&mut self) -> Result<(usize, Range<usize>), RecordFault> {
         let count = self.varint()?;
         if count < 0 {
             return Err(RecordFault::BadLength { length: count });
         }
         let start = self.position;
         for _ in 0..count {
-            self.skip_header()?;
+            self.header_key()?;
+            self.nullable()?;
         }
-        Ok(Headers { count: count as usize, bytes: self.bytes.slice(start..self.position) })
+        Ok((count as usize, start..self.position))
     }
 
-    fn skip_header(&mut self) -> Result<(), RecordFault> {
-        let key = self.varint()?;
-        if key < 0 {
-            return Err(RecordFault::BadLength { length: key });
-        }
-        self.skip(key as usize)?;
-        let value = self.varint()?;
-        if value > 0 {
-            self.skip(value as usize)?;
-        }
-        Ok(())
-    }
-
-    fn header(&mut self) -> Result<Header, RecordFault> {
+    fn header_key(&mut self) -> Result<Range<usize>, RecordFault> {
         let length = self.varint()?;
         if length < 0 {
             return Err(RecordFault::BadLength { length });
         }
-        let key = self.take(length as usize)?;
-        let value = self.nullable_bytes()?;
-        Ok(Header { key, value })
+        self.take(length as usize)
     }
 
     /// Java's `Utils.readBytes` takes every negative length for null, so do we.
-    fn nullable_bytes(&mut self) -> Result<Option<Bytes>, RecordFault> {
+    fn nullable(&mut self) -> Result<Option<Range<usize>>, RecordFault> {
         let length = self.varint()?;
         if length < 0 {
             return Ok(None);
@@ -225,18 +245,13 @@ impl Cursor {
         self.take(length as usize).map(Some)
     }
 
-    fn take(&mut self, length: usize) -> Result<Bytes, RecordFault> {
-        let start = self.position;
-        self.skip(length)?;
-        Ok(self.bytes.slice(start..self.position))
-    }
-
-    fn skip(&mut self, length: usize) -> Result<(), RecordFault> {
-        if length > self.remaining() {
+    fn take(&mut self, length: usize) -> Result<Range<usize>, RecordFault> {
+        if length > self.bytes.len() - self.position {
             return Err(RecordFault::EndsEarly);
         }
+        let start = self.position;
         self.position += length;
-        Ok(())
+        Ok(start..self.position)
     }
 
     /// Zigzag, 32 bits (`ByteUtils.readVarint`).

@@ -150,7 +150,7 @@ impl InvalidRecords {
 /// Reads every record of a batch that [`validate_for_produce`] took: inner offsets are 0..n-1, compacted
 /// topics have keys, timestamps lie within the topic's bounds.
 pub fn validate_records(batch: &Batch, rules: &RecordRules) -> Result<RecordFacts, InvalidRecords> {
-    let records = batch.records(rules.decompressed_bytes_max)?;
+    let mut records = batch.records(rules.decompressed_bytes_max)?;
     let mut facts = RecordFacts {
         max_timestamp: NO_TIMESTAMP,
         offset_delta_of_max_timestamp: 0,
@@ -158,7 +158,7 @@ pub fn validate_records(batch: &Batch, rules: &RecordRules) -> Result<RecordFact
     };
     let mut errors = Vec::new();
     let mut invalid_timestamp = false;
-    for (index, record) in (0i32..).zip(records) {
+    for (index, record) in (0i32..).zip(std::iter::from_fn(|| records.next_outline())) {
         let record = record?;
         let mut refuse = |message: String| {
             if errors.len() < RECORD_ERRORS_MAX {
