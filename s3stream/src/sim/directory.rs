@@ -442,7 +442,7 @@ mod tests {
                     process.kill();
                 }
                 volume.power_loss_in_part();
-                let told = told.lock();
+                let told = told.lock().clone();
                 assert!(told.len() > 3, "something happened");
                 let survivor = SimProcess::new(99);
                 let store = volume.store(&survivor.env);

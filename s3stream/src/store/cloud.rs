@@ -310,11 +310,16 @@ mod clients {
         if bucket.name.ends_with("--x-s3") {
             builder = builder.with_s3_express(true);
         }
-        let client = s3_settings(builder, &bucket.name)
+        let client = s3_settings(plain_payload(builder), &bucket.name)
             .with_client_options(options)
             .build()
             .map_err(|error| settings(bucket, error, S3_REMEDY))?;
-        Ok(CloudStore::new(Arc::new(client), &bucket.root, true, store_traits(bucket, true)))
+        let mut traits = store_traits(bucket, true);
+        if let (None, Some(endpoint)) = (&bucket.endpoint, &endpoint) {
+            // Two servers may have buckets of the same name; the proof is recorded by name.
+            traits.name = format!("{} at {}", traits.name, crate::store::url::without_secrets(endpoint));
+        }
+        Ok(CloudStore::new(Arc::new(client), &bucket.root, true, traits))
     }
 
     /// What every S3 client of ours has, the simulated ones included.
@@ -329,9 +334,24 @@ mod clients {
             .with_conditional_put(object_store::aws::S3ConditionalPut::ETagMatch)
             // One DELETE per object: they are free, and a bulk delete answers for each in its body.
             .with_disable_bulk_delete(true)
-            // A SHA-256 of the body costs 2 ms per 4 MiB, a CRC-64 0.075 ms, and both let the server check what came.
-            .with_unsigned_payload(true)
-            .with_checksum_algorithm(object_store::aws::Checksum::CRC64NVME)
+    }
+
+    /// A SHA-256 of the body costs 2 ms per 4 MiB, a CRC-64 0.075 ms, and both let the server check what came. A server
+    /// that takes neither is told so in the environment.
+    #[cfg(feature = "aws")]
+    pub(crate) fn plain_payload(
+        builder: object_store::aws::AmazonS3Builder,
+    ) -> object_store::aws::AmazonS3Builder {
+        use object_store::aws::{AmazonS3ConfigKey, Checksum};
+        let is_set = |names: [&str; 2]| names.iter().any(|name| std::env::var_os(name).is_some());
+        let builder = match builder.get_config_value(&AmazonS3ConfigKey::Checksum) {
+            Some(_) => builder,
+            None => builder.with_checksum_algorithm(Checksum::CRC64NVME),
+        };
+        match is_set(["AWS_UNSIGNED_PAYLOAD", "UNSIGNED_PAYLOAD"]) {
+            true => builder,
+            false => builder.with_unsigned_payload(true),
+        }
     }
 
     #[cfg(feature = "aws")]

@@ -170,7 +170,7 @@ fn bucket(url: &Url, bad: &dyn Fn(&str) -> OpenError) -> Result<Bucket, OpenErro
 }
 
 /// The URL without user, password and the values of parameters that we do not know.
-fn without_secrets(text: &str) -> String {
+pub(crate) fn without_secrets(text: &str) -> String {
     let Ok(mut url) = Url::parse(text) else {
         // Not a URL: show nothing that could follow a user's name or a question mark.
         let shown = text.split('?').next().unwrap_or_default();

@@ -34,6 +34,9 @@ const BALLAST_BYTES: u64 = 16 << 20;
 const FREEING_PREFIX: &str = "meta/";
 /// Linux takes at most this many slices at once (UIO_MAXIOV).
 const SLICES_MAX: usize = 1024;
+/// Bytes written at once. From 2 MiB on, ext4 takes huge pages for the page cache, and waits for them: 8 MiB in one call took
+/// 36 ms where sixteen calls took 2.
+const WRITE_MAX: usize = 512 << 10;
 /// Open directories kept; each is a descriptor.
 const DIRECTORIES_MAX: usize = 256;
 
@@ -440,22 +443,28 @@ fn create_dir_durable(path: &Path) -> io::Result<()> {
 }
 
 fn write_all(file: &mut File, body: &PutPayload) -> io::Result<()> {
-    let parts: &[Bytes] = body.as_ref();
-    if let [one] = parts {
-        return file.write_all(one);
+    let pieces = body.iter().flat_map(|part| part.chunks(WRITE_MAX));
+    let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(SLICES_MAX.min(body.as_ref().len() + 1));
+    let mut gathered = 0;
+    for piece in pieces {
+        if slices.len() == SLICES_MAX || gathered + piece.len() > WRITE_MAX {
+            write_slices(file, &mut slices)?;
+            slices.clear();
+            gathered = 0;
+        }
+        slices.push(IoSlice::new(piece));
+        gathered += piece.len();
     }
-    for group in parts.chunks(SLICES_MAX) {
-        let mut slices: Vec<IoSlice<'_>> = group.iter().map(|part| IoSlice::new(part)).collect();
-        let mut rest = &mut slices[..];
-        // Drops leading empty slices, on which write_vectored would report 0.
-        IoSlice::advance_slices(&mut rest, 0);
-        while !rest.is_empty() {
-            match file.write_vectored(rest) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(written) => IoSlice::advance_slices(&mut rest, written),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+    write_slices(file, &mut slices)
+}
+
+fn write_slices(file: &mut File, mut rest: &mut [IoSlice<'_>]) -> io::Result<()> {
+    while !rest.is_empty() {
+        match file.write_vectored(rest) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut rest, written),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(())
