@@ -348,6 +348,27 @@ fn record_lengths_and_header_counts_that_lie_are_found() {
 }
 
 #[test]
+fn nothing_is_read_after_a_malformed_record() {
+    let honest = BatchBuilder::new().append(0, None, None, &[]).append(0, None, None, &[]).build();
+    // The first record's length says one byte more than it has; the second would still read well.
+    let mut bytes = honest.to_vec();
+    bytes[HEADER_BYTES] += 2;
+    let mut records = Batch::parse(Bytes::from(bytes)).unwrap().records(LIMIT).unwrap();
+    assert!(records.next().unwrap().is_err());
+    assert_eq!(records.next(), None);
+}
+
+#[test]
+fn records_written_with_holes_keep_their_offsets() {
+    let builder = BatchBuilder::new().base_offset(10).append_at(1, 0, None, None, &[]);
+    let bytes = builder.append_at(5, 0, None, None, &[]).append(0, None, None, &[]).build();
+    let batch = Batch::parse(bytes).unwrap();
+    assert_eq!((batch.header().last_offset(), batch.header().record_count), (16, 3));
+    let offsets: Vec<_> = batch.records(LIMIT).unwrap().map(|record| record.unwrap().offset).collect();
+    assert_eq!(offsets, [11, 15, 16]);
+}
+
+#[test]
 fn two_gibibytes_of_zeros_are_refused_at_the_limit() {
     // 128 members or frames of 16 MiB each: two gibibytes from a few megabytes at most.
     let zeros = vec![0u8; 16 << 20];
