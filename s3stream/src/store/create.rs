@@ -61,16 +61,18 @@ pub struct CreateStats {
 pub const ATTEMPT_BASE: Duration = Duration::from_secs(3);
 /// The thinnest link that a first attempt is to succeed on.
 pub const SLOW_BYTES_PER_SECOND: u64 = 1_000_000;
-/// Deadlines double up to this.
-pub const ATTEMPT_MAX: Duration = Duration::from_secs(600);
+/// How often the two parts of a deadline double: the body's, so that it gets through a link 64 times thinner; the rest less,
+/// so that a small object is soon tried again when a silent store wakes up.
+const BODY_DOUBLINGS: u32 = 6;
+const BASE_DOUBLINGS: u32 = 3;
 /// Pause after the first attempt that told nothing; doubles, jittered.
 const BACKOFF_BASE: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 /// The deadline of attempt `attempt` (0, 1, …) to store `bytes`.
 pub fn attempt_timeout(bytes: u64, attempt: u32) -> Duration {
-    let first = ATTEMPT_BASE + Duration::from_secs_f64(bytes as f64 / SLOW_BYTES_PER_SECOND as f64);
-    first.saturating_mul(1 << attempt.min(16)).min(ATTEMPT_MAX.max(first))
+    let body = Duration::from_secs_f64(bytes as f64 / SLOW_BYTES_PER_SECOND as f64);
+    ATTEMPT_BASE * (1 << attempt.min(BASE_DOUBLINGS)) + body * (1 << attempt.min(BODY_DOUBLINGS))
 }
 
 /// How long to wait before attempt `attempt` (1, 2, …), not jittered.
@@ -106,6 +108,7 @@ pub async fn create(
     let mut attempt = 0;
     loop {
         let timeout = attempt_timeout(bytes, attempt);
+        let attempts_before = attempt;
         match propose(store, key, &body, timeout, &options, &count).await {
             PutNew::Created => return Ok(Create::Mine),
             PutNew::Exists => count(|s| &s.exists),
@@ -128,9 +131,9 @@ pub async fn create(
                 }
             }
         }
-        if attempt == 0 {
+        if attempt == attempts_before {
             // Exists, yet absent (a 409 of S3): not an error, but not to be asked again in a spin.
-            attempt = 1;
+            attempt += 1;
             back_off(env, attempt).await;
         }
     }
@@ -336,6 +339,12 @@ mod tests {
         let store = Scripted::new([Step::Conflict, Step::Conflict, Step::LostRequest]);
         assert_eq!(run(&store, "mine", CreateOptions::default()).await, Create::Mine);
         assert_eq!(store.inner.get("k").await.expect("get"), Some(Bytes::from("mine")));
+
+        // A store that says so for long is not asked in a spin.
+        let store = Scripted::new(std::iter::once(Step::LostRequest).chain([Step::Conflict; 20]));
+        let begun = tokio::time::Instant::now();
+        assert_eq!(run(&store, "mine", CreateOptions::default()).await, Create::Mine);
+        assert!(begun.elapsed() > Duration::from_secs(30), "{:?}", begun.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
@@ -379,8 +388,8 @@ mod tests {
         assert_eq!(attempt_timeout(0, 0), Duration::from_secs(3));
         assert_eq!(attempt_timeout(8_000_000, 0), Duration::from_secs(11));
         assert_eq!(attempt_timeout(8_000_000, 2), Duration::from_secs(44));
-        assert_eq!(attempt_timeout(1, 40), ATTEMPT_MAX);
-        assert!(attempt_timeout(5_000_000_000, 9) > Duration::from_secs(5000), "never below the first");
+        assert_eq!(attempt_timeout(0, 40), Duration::from_secs(24));
+        assert_eq!(attempt_timeout(8_000_000, 40), Duration::from_secs(24 + 64 * 8));
         assert!((1..40).all(|n| backoff(n) <= BACKOFF_MAX && backoff(n) <= backoff(n + 1)));
     }
 

@@ -142,6 +142,23 @@ async fn a_large_body_gets_through_a_thin_link() {
     assert!(attempts <= 3, "{attempts} attempts");
 }
 
+/// PUTs alone go unanswered for ten minutes, reads work: a small object is there soon after.
+#[tokio::test(start_paused = true)]
+async fn silent_puts_are_tried_again_soon() {
+    let fake = FakeS3::new(1, Faults::none());
+    fake.prefix_down("wal/", Outage::Silent);
+    let process = SimProcess::new(1);
+    let (store, env) = (fake.client("a"), process.env.clone());
+    let put = tokio::spawn(async move {
+        create(&*store, &env, "wal/0", "body".into(), CreateOptions::default()).await.expect("resolves")
+    });
+    sleep(Duration::from_secs(600)).await;
+    fake.prefix_up("wal/");
+    let back = Instant::now();
+    assert_eq!(put.await.expect("joined"), Create::Mine);
+    assert!(back.elapsed() < Duration::from_secs(30), "{:?} after it was back", back.elapsed());
+}
+
 /// SAFETY §4: the store is down for ten minutes; what was proposed before is resolved when it is back.
 #[tokio::test(start_paused = true)]
 async fn store_down_10min() {
