@@ -16,6 +16,9 @@ use crate::entropy::Entropy;
 use crate::env::Env;
 use crate::ids::Incarnation;
 use crate::journal::{Committed, Journal, JournalConfig, MutationId, ProposeError, Refusal};
+use crate::sim::directory::SimVolume;
+use crate::sim::s3::{FakeS3, Faults};
+use crate::store::Store;
 
 /// Strides and snapshots so small that releases happen all the time.
 fn config() -> JournalConfig {
@@ -23,9 +26,52 @@ fn config() -> JournalConfig {
 }
 
 struct Process {
+    name: usize,
     journal: ToyJournal,
     env: Env,
-    view: Arc<View>,
+}
+
+/// Where they fight: the tests' own bucket, the real S3 client over a fake S3, a directory on a disk that may lose power.
+enum World {
+    Bucket(Arc<Bucket>, Mutex<BTreeMap<usize, Arc<View>>>),
+    S3(FakeS3),
+    Directory(SimVolume),
+}
+
+impl World {
+    fn store(&self, name: usize, env: &Env) -> Arc<dyn Store> {
+        match self {
+            World::Bucket(bucket, views) => {
+                let view = bucket.view();
+                views.lock().insert(name, view.clone());
+                view
+            }
+            World::S3(s3) => s3.client(&format!("p{name}")),
+            World::Directory(volume) => volume.store(env),
+        }
+    }
+
+    fn cut(&self, name: usize, cut: bool) {
+        match self {
+            World::Bucket(_, views) => {
+                if let Some(view) = views.lock().get(&name) {
+                    *view.down.lock() = cut;
+                }
+            }
+            World::S3(s3) if cut => s3.cut_off(&format!("p{name}")),
+            World::S3(s3) => s3.reconnect(&format!("p{name}")),
+            World::Directory(volume) if cut => volume.hold_flushes(),
+            World::Directory(volume) => volume.release_flushes(),
+        }
+    }
+
+    fn calm(&self) {
+        match self {
+            World::Bucket(bucket, _) => *bucket.weather.lock() = Weather::CALM,
+            World::S3(s3) => s3.set_faults(Faults::none()),
+            World::Directory(volume) => volume.release_flushes(),
+        }
+    }
 }
 
 /// What everybody saw.
@@ -43,7 +89,7 @@ struct Witness {
 
 struct Fight {
     seed: u64,
-    bucket: Arc<Bucket>,
+    world: World,
     entropy: Entropy,
     processes: Mutex<Vec<Arc<Process>>>,
     witness: Arc<Mutex<Witness>>,
@@ -52,10 +98,11 @@ struct Fight {
 
 impl Fight {
     async fn start(self: &Arc<Self>, name: usize, life: u64) -> Arc<Process> {
-        let (env, view) = (env(self.seed * 1000 + name as u64 * 100 + life), self.bucket.view());
+        let env = env(self.seed * 1000 + name as u64 * 100 + life);
+        let store = self.world.store(name, &env);
         let journal =
-            Journal::open(view.clone(), env.clone(), config(), Toy::with_level_max(1)).await.expect("opens");
-        let process = Arc::new(Process { journal, env, view });
+            Journal::open(store, env.clone(), config(), Toy::with_level_max(1)).await.expect("opens");
+        let process = Arc::new(Process { name, journal, env });
         let (witness, journal, seed) = (self.witness.clone(), process.journal.clone(), self.seed);
         // Each published image, as far as a watcher sees it.
         process.env.tasks.spawn("witness", async move {
@@ -183,7 +230,22 @@ impl Fight {
             sleep(Duration::from_millis(500) + self.entropy.jitter(Duration::from_secs(8))).await;
             let i = self.entropy.u64() as usize % self.processes.lock().len();
             let victim = self.processes.lock()[i].clone();
-            match self.entropy.u64() % 4 {
+            match self.entropy.u64() % 5 {
+                // Everybody at once, and what a disk had not flushed.
+                4 => {
+                    let World::Directory(volume) = &self.world else { continue };
+                    for process in self.processes.lock().iter() {
+                        process.env.tasks.kill();
+                    }
+                    volume.release_flushes();
+                    volume.power_loss();
+                    life += 1;
+                    let names = self.processes.lock().len();
+                    for name in 0..names {
+                        let next = self.start(name, life).await;
+                        self.processes.lock()[name] = next;
+                    }
+                }
                 0 => {
                     victim.env.tasks.kill();
                     sleep(self.entropy.jitter(Duration::from_secs(3))).await;
@@ -201,10 +263,11 @@ impl Fight {
                 }
                 _ => {
                     let long = self.entropy.jitter(Duration::from_secs(15));
-                    *victim.view.down.lock() = true;
+                    self.world.cut(victim.name, true);
+                    let fight = self.clone();
                     tokio::spawn(async move {
                         sleep(long).await;
-                        *victim.view.down.lock() = false;
+                        fight.world.cut(victim.name, false);
                     });
                 }
             }
@@ -212,10 +275,10 @@ impl Fight {
     }
 }
 
-async fn fight(seed: u64, processes: usize, long: Duration) -> (u64, u64, u64) {
+async fn fight(world: World, seed: u64, processes: usize, long: Duration) -> (u64, u64, u64) {
     let fight = Arc::new(Fight {
         seed,
-        bucket: Bucket::new(seed, Weather::stormy()),
+        world,
         entropy: Entropy::seeded(seed ^ 0xf16),
         processes: Mutex::default(),
         witness: Arc::default(),
@@ -239,10 +302,12 @@ async fn fight(seed: u64, processes: usize, long: Duration) -> (u64, u64, u64) {
         process.env.tasks.kill();
     }
     // What was under way may land yet.
-    *fight.bucket.weather.lock() = Weather::CALM;
+    fight.world.calm();
     sleep(Duration::from_secs(90)).await;
-    let (env, view) = (env(seed + 1_000_000), fight.bucket.view());
-    let reader: ToyJournal = Journal::open(view, env, config(), Toy::with_level_max(1)).await.expect("opens");
+    let env = env(seed + 1_000_000);
+    let store = fight.world.store(99, &env);
+    let reader: ToyJournal =
+        Journal::open(store.clone(), env, config(), Toy::with_level_max(1)).await.expect("opens");
     let image = reader.image();
     let witness = fight.witness.lock();
     assert_eq!(witness.wrong, None);
@@ -260,34 +325,48 @@ async fn fight(seed: u64, processes: usize, long: Duration) -> (u64, u64, u64) {
     for key in &witness.refused {
         assert!(!image.inner.ever.contains(key), "seed {seed}: key {key} was refused and is there");
     }
-    (witness.acknowledged.len() as u64, image.seq, fight.bucket.keys("meta/boundary/").len() as u64)
+    let strides = store.list("meta/boundary/").await.expect("lists").len() as u64;
+    (witness.acknowledged.len() as u64, image.seq, strides)
 }
 
-fn run(seed: u64, processes: usize, long: Duration) -> (u64, u64, u64) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    runtime.block_on(fight(seed, processes, long))
+/// Fights over `worlds`, one per seed; what was acknowledged, committed and released in all of them.
+fn fights(seeds: std::ops::Range<u64>, long: Duration, world: fn(u64) -> World) -> (u64, u64, u64) {
+    let (mut acknowledged, mut commits, mut strides) = (0, 0, 0);
+    for seed in seeds {
+        let (a, c, s) =
+            crate::sim::run(async move { fight(world(seed), seed, 2 + (seed % 2) as usize, long).await });
+        (acknowledged, commits, strides) = (acknowledged + a, commits + c, strides + s);
+    }
+    println!("{acknowledged} acknowledged, {commits} commits, {strides} strides released");
+    (acknowledged, commits, strides)
+}
+
+fn stormy_bucket(seed: u64) -> World {
+    World::Bucket(Bucket::new(seed, Weather::stormy()), Mutex::default())
 }
 
 #[test]
 fn two_or_three_processes_over_one_root_never_disagree() {
-    let (mut acknowledged, mut commits, mut strides) = (0, 0, 0);
-    for seed in 0..200 {
-        let (a, c, s) = run(seed, 2 + (seed % 2) as usize, Duration::from_secs(120));
-        (acknowledged, commits, strides) = (acknowledged + a, commits + c, strides + s);
-    }
-    println!("{acknowledged} acknowledged, {commits} commits, {strides} strides released");
-    assert!(
-        acknowledged > 2_000 && strides > 100,
-        "the fights were no fights: {acknowledged} {commits} {strides}"
-    );
+    let (acknowledged, _, strides) = fights(0..200, Duration::from_secs(120), stormy_bucket);
+    assert!(acknowledged > 2_000 && strides > 100, "the fights were no fights");
+}
+
+#[test]
+fn nor_with_the_real_s3_client_over_a_rough_s3() {
+    let rough_s3 = |seed| World::S3(FakeS3::new(seed, Faults::rough()));
+    let (acknowledged, _, strides) = fights(0..25, Duration::from_secs(90), rough_s3);
+    assert!(acknowledged > 250 && strides > 10, "the fights were no fights");
+}
+
+#[test]
+fn nor_in_a_directory_that_loses_power() {
+    let directory = |seed| World::Directory(SimVolume::new(seed));
+    let (acknowledged, _, strides) = fights(0..60, Duration::from_secs(120), directory);
+    assert!(acknowledged > 600 && strides > 30, "the fights were no fights");
 }
 
 #[test]
 fn the_same_seed_is_the_same_fight() {
     let long = Duration::from_secs(60);
-    assert_eq!(run(42, 3, long), run(42, 3, long));
+    assert_eq!(fights(42..45, long, stormy_bucket), fights(42..45, long, stormy_bucket));
 }
