@@ -304,6 +304,14 @@ mod clients {
             builder = builder.with_endpoint(endpoint).with_virtual_hosted_style_request(false);
             options = options.with_allow_http(endpoint.starts_with("http://"));
         }
+        if endpoint.is_some() && !has_credentials(&builder) {
+            // The client would ask Amazon's metadata service, which knows nothing of somebody else's server, for long.
+            return Err(OpenError::Settings {
+                url: bucket.url.clone(),
+                why: "no credentials for the endpoint".to_owned(),
+                remedy: S3_REMEDY,
+            });
+        }
         if let Some(region) = &bucket.region {
             builder = builder.with_region(region);
         }
@@ -320,6 +328,18 @@ mod clients {
             traits.name = format!("{} at {}", traits.name, crate::store::url::without_secrets(endpoint));
         }
         Ok(CloudStore::new(Arc::new(client), &bucket.root, true, traits))
+    }
+
+    #[cfg(feature = "aws")]
+    fn has_credentials(builder: &object_store::aws::AmazonS3Builder) -> bool {
+        use object_store::aws::AmazonS3ConfigKey::{
+            AccessKeyId, ContainerCredentialsFullUri, ContainerCredentialsRelativeUri, SkipSignature,
+            WebIdentityTokenFile,
+        };
+        let sources =
+            [AccessKeyId, ContainerCredentialsFullUri, ContainerCredentialsRelativeUri, WebIdentityTokenFile];
+        sources.iter().any(|source| builder.get_config_value(source).is_some())
+            || builder.get_config_value(&SkipSignature).as_deref() == Some("true")
     }
 
     /// What every S3 client of ours has, the simulated ones included.

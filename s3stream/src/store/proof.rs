@@ -57,7 +57,8 @@ pub enum ProofError {
     },
     /// The store did not answer for [`PATIENCE`].
     #[error(
-        "{store} did not answer within {PATIENCE:?}: {why}. Check the endpoint, the network and the region."
+        "{store} did not answer within {PATIENCE:?}: {why}. Check the endpoint, the network, the region, and that \
+         credentials are given (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_*, AZURE_*)."
     )]
     Silent {
         /// The store's name.
