@@ -27,7 +27,7 @@ pub struct StreamIndex {
     /// Ascending by epoch and by start; the first covers the first block.
     epochs: Vec<EpochRun>,
     groups: VecDeque<Group>,
-    /// Where a block's end is not the base of the next: only below a loss that was accepted by name (SAFETY F19).
+    /// Where a block's end is not the base of the next: a loss that was accepted by name (SAFETY F19).
     gaps: Vec<Gap>,
 }
 
@@ -132,16 +132,12 @@ impl StreamIndex {
         self.append(block);
     }
 
-    /// As [`StreamIndex::push`], where what lies between the end and the block was given up by name (SAFETY F19).
-    ///
-    /// # Panics
-    /// If it overlaps, or its epoch does not ascend, or the epoch has another lane.
-    pub fn push_after_loss(&mut self, block: BlockRef) {
-        if block.base > self.end {
-            self.gaps.push(Gap { from: self.end, to: block.base });
-            self.end = block.base;
+    /// What lies between the end and `to` was given up by name (SAFETY F19): the stream goes on at `to`.
+    pub fn skip_loss(&mut self, to: u64) {
+        if to > self.end {
+            self.gaps.push(Gap { from: self.end, to });
+            self.end = to;
         }
-        self.push(block);
     }
 
     /// The blocks that hold the records from `offset` on, as many as `bytes_max` needs and at least one; none at the
@@ -352,10 +348,10 @@ impl StreamIndex {
     fn end_of(&self, group: usize, within: usize) -> u64 {
         let next =
             self.groups[group].blocks.get(within + 1).or_else(|| self.groups.get(group + 1)?.blocks.first());
-        let Some(next) = next else { return self.end };
-        match self.gaps.binary_search_by_key(&next.base, |gap| gap.to) {
+        let next = next.map_or(self.end, |next| next.base);
+        match self.gaps.binary_search_by_key(&next, |gap| gap.to) {
             Ok(gap) => self.gaps[gap].from,
-            Err(_) => next.base,
+            Err(_) => next,
         }
     }
 
@@ -515,7 +511,9 @@ mod tests {
     #[test]
     fn a_reader_passes_a_gap_of_accepted_loss() {
         let mut index = index(&[block(0, 0, 10, 0)]);
-        index.push_after_loss(block(0, 30, 40, 0));
+        index.skip_loss(30);
+        assert_eq!((index.lookup(0, 1).unwrap()[0].end, index.lookup(20, 1).unwrap()), (10, vec![]));
+        index.push(block(0, 30, 40, 0));
         index.push(block(0, 40, 50, 0));
         for offset in [10, 20, 30] {
             assert_eq!(bases(&index.lookup(offset, 1).unwrap()), [30], "{offset}");

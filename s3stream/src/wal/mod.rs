@@ -9,6 +9,7 @@ pub mod lane;
 mod lane_task;
 pub mod open_object;
 pub mod put_times;
+pub mod recovery;
 pub mod seal;
 
 pub use lane::{FencedBy, Lane, LaneConfig, LaneEnded, LaneStats, NoRoom};
@@ -19,3 +20,7 @@ pub use seal::{SealError, Sealed, seal};
 mod lane_tests;
 #[cfg(test)]
 mod rig;
+#[cfg(test)]
+mod seal_tests;
+#[cfg(test)]
+mod simulation;
