@@ -244,18 +244,21 @@ impl Catalog {
         Ok(())
     }
 
-    /// A spent lane holds no record of any stream: its entries leave their lists.
+    /// A spent lane holds no record of any stream. Its entry leaves a list from the front only: one in the middle still
+    /// says where the next epoch begins.
     fn forget_lane(&mut self, incarnation: Incarnation) {
         let holds = |state: &StreamState| state.lanes.iter().any(|entry| entry.incarnation == incarnation);
         let touched: Vec<StreamId> =
             self.streams().filter(|(_, state)| holds(state)).map(|(id, _)| id).collect();
         for stream in touched {
-            let state = self.streams.get_mut(&stream).expect("listed above");
-            let gone = state.lanes.iter().filter(|entry| entry.incarnation == incarnation);
-            let sealed = gone.filter_map(|entry| entry.sealed).map(|seal| seal.end).max();
+            let mut state = self.streams[&stream].clone();
+            let spent = |entry: &&LaneEntry| self.lanes[&entry.incarnation].is_spent();
+            let gone = state.lanes.iter().take_while(spent).count();
+            let sealed =
+                state.lanes[..gone].iter().filter_map(|entry| entry.sealed).map(|seal| seal.end).max();
             state.base = state.base.max(sealed.unwrap_or(0));
-            state.lanes =
-                state.lanes.iter().copied().filter(|entry| entry.incarnation != incarnation).collect();
+            state.lanes = state.lanes[gone..].into();
+            self.streams.insert(stream, state);
         }
     }
 

@@ -267,7 +267,10 @@ fn lanes_leave_a_streams_list_when_they_are_spent() {
     log.ok(fourth, seal(0, 3, 90, fifth));
     log.ok(fifth, fence(fourth, 10, Some(fifth)));
     log.ok(fifth, trim_lane(fourth, 10));
-    assert_eq!((log.lanes(0), log.stream(0).base), (vec![(1, 2, None), (4, fifth, None)], 90));
+    assert_eq!(log.lanes(0), [(1, 2, None), (3, fourth, Some(90)), (4, fifth, None)]);
+    log.ok(fifth, heir(2, Some(fifth)));
+    log.ok(fifth, trim_lane(2, 4));
+    assert_eq!((log.lanes(0), log.stream(0).base), (vec![(4, fifth, None)], 90));
 }
 
 /// SAFETY F19.
