@@ -116,11 +116,14 @@ async fn measure_put_new() {
         let parts = (bytes / (512 << 10)).max(1);
         let body: PutPayload = (0..parts).map(|_| Bytes::from(vec![7u8; bytes / parts])).collect();
         let (mut a, mut b) = (Vec::new(), Vec::new());
+        // In turns of their own: a flush also pays for what the one before left in the file system's journal.
         for n in 0..rounds {
             let begun = tokio::time::Instant::now();
             let made = ours.put_new(&format!("wal/x{bytes}/{n:020}"), body.clone(), ATTEMPT_BASE).await;
             a.push(begun.elapsed());
             assert!(matches!(made, PutNew::Created));
+        }
+        for n in 0..rounds {
             let begun = tokio::time::Instant::now();
             let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
             let path = object_store::path::Path::from(format!("wal/x{bytes}/{n:020}"));
@@ -138,4 +141,27 @@ async fn measure_put_new() {
             at(&b, 99)
         );
     }
+}
+
+/// How long another process takes to read the ends of 128 objects it has never seen, flushes included: what recovery does.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement: run alone, in release"]
+async fn measure_observing() {
+    use futures::StreamExt;
+    let root = tempfile::tempdir_in(std::env::var("AQUIFER_BENCH_DIR").unwrap_or_else(|_| ".".into()))
+        .expect("tempdir");
+    let (owner, heir) = (open(root.path()), open(root.path()));
+    let body = Bytes::from(vec![7u8; 8 << 20]);
+    for n in 0..128 {
+        let made =
+            owner.put_new(&format!("wal/x/{n:020}"), body.clone().into(), Duration::from_secs(60)).await;
+        assert!(matches!(made, PutNew::Created));
+    }
+    let begun = tokio::time::Instant::now();
+    let reads = futures::stream::iter(0..128).map(|n| {
+        let heir = &heir;
+        async move { heir.get_tail(&format!("wal/x/{n:020}"), 64 << 10).await.expect("read").expect("there") }
+    });
+    let tails: Vec<Tail> = reads.buffered(64).collect().await;
+    println!("{} ends of 8 MiB objects in {:?}", tails.len(), begun.elapsed());
 }
