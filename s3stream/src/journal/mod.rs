@@ -381,9 +381,13 @@ impl<I: Image> Journal<I> {
         self.shared.image.subscribe()
     }
 
-    /// Waits until this process's image has reached commit `seq` (read-your-writes).
+    /// Waits until this process's image has reached commit `seq` (read-your-writes), reading on at once if it has not.
     pub async fn wait_for(&self, seq: u64) -> Result<Arc<JournalImage<I>>, Stop> {
         let mut images = self.subscribe();
+        if images.borrow().seq < seq {
+            let (unheard, _) = oneshot::channel();
+            let _ = self.commands.send(Command::CatchUp(unheard));
+        }
         let mut stop = self.shared.stop.subscribe();
         tokio::select! {
             biased;
@@ -468,6 +472,7 @@ impl<I: Image> Journal<I> {
     }
 
     /// Reads on to the head, and looks: whatever was committed before the call is in the image after it. Returns its number.
+    /// Of a controller that is a proof of office (`Office::proof_began`).
     pub async fn catch_up(&self) -> Result<u64, Stop> {
         let (reply, answer) = oneshot::channel();
         let _ = self.commands.send(Command::CatchUp(reply));

@@ -23,7 +23,7 @@ use super::commit::{Commit, JournalRecord, MutationId};
 use super::draft::{Admitted, Draft};
 use super::elect::Campaign;
 use super::reader::{Look, ReadOn, Reader};
-use super::state::JournalImage;
+use super::state::{Folded, JournalImage};
 use super::{
     Command, Committed, Head, Image, Journal, JournalConfig, Office, ProposeError, Refusal, Shared, Stop,
     count, release,
@@ -180,12 +180,12 @@ impl<I: Image> Owner<I> {
         if self.queue.is_empty() && due > now {
             tokio::select! {
                 biased;
-                command = self.commands.recv() => self.take(command.ok_or(Stop::Closed)?)?,
+                command = self.commands.recv() => self.take(command.ok_or(Stop::Closed)?),
                 () = sleep_until(due) => {}
             }
         }
         while let Ok(command) = self.commands.try_recv() {
-            self.take(command)?;
+            self.take(command);
         }
         match self.me().filter(|me| self.image.controller == Some(*me)) {
             Some(me) => self.govern(me).await?,
@@ -194,18 +194,17 @@ impl<I: Image> Owner<I> {
         self.campaign_turn().await
     }
 
-    fn take(&mut self, command: Command<I>) -> Result<(), Stop> {
+    fn take(&mut self, command: Command<I>) {
         match command {
             Command::Submit(pending) => self.queue.push_back(pending),
             Command::Elect(campaign) => self.stand(campaign),
-            Command::Offer(entry) => self.fold_offered(&entry)?,
+            Command::Offer(entry) => self.fold_offered(&entry),
             Command::CatchUp(reply) => self.waiting_to_catch_up.push(reply),
             Command::SnapshotEnded { named } => {
                 self.snapshot_running = false;
                 self.snapshot_not_before = if named { Duration::ZERO } else { self.now() + SNAPSHOT_RETRY };
             }
         }
-        Ok(())
     }
 
     /// This process's incarnation, as long as it lives.
@@ -220,10 +219,12 @@ impl<I: Image> Owner<I> {
     // ---- the controller ----
 
     async fn govern(&mut self, me: Incarnation) -> Result<(), Stop> {
+        if !self.queue.is_empty() || self.wake <= Instant::now() {
+            self.commit_batch(me).await?;
+        }
+        // A believed commit has answered them: nothing was committed before it that the image does not hold.
         if !self.waiting_to_catch_up.is_empty() {
             self.read_on().await?;
-        } else if !self.queue.is_empty() || self.wake <= Instant::now() {
-            self.commit_batch(me).await?;
         }
         Ok(())
     }
@@ -352,6 +353,7 @@ impl<I: Image> Owner<I> {
         count(&self.reader.shared.counters.commits);
         self.publish(next);
         self.prove(began);
+        self.caught_up();
         let _ = self.reader.shared.entries.send((commit.seq, bytes));
         Ok(Attempt::Believed)
     }
@@ -416,12 +418,15 @@ impl<I: Image> Owner<I> {
     /// process that woke up in history must notice some time.
     async fn poll(&mut self) -> Result<(), Stop> {
         let read = self.reader.read_on((*self.image).clone(), 1).await?;
-        let moved = match &read {
-            ReadOn::Head { image, .. } => image.seq != self.image.seq,
-            ReadOn::Stray(_) => true,
-        };
         let look_due = self.now().saturating_sub(self.looked_at) > self.image.effective_lease() / 2;
-        if moved || look_due { self.believe(read).await } else { self.note_missing(read) }
+        match read {
+            ReadOn::Head { image, began, ended } if image.seq == self.image.seq && !look_due => {
+                self.seen_missing(began, ended);
+            }
+            read => self.believe(read).await?,
+        }
+        self.schedule();
+        Ok(())
     }
 
     /// Reads on to the head and looks: what was committed before the call is in the image after it.
@@ -458,17 +463,7 @@ impl<I: Image> Owner<I> {
         }
         self.seen_missing(began, ended);
         self.prove(began);
-        for reply in self.waiting_to_catch_up.drain(..) {
-            let _ = reply.send(self.image.seq);
-        }
-        Ok(())
-    }
-
-    fn note_missing(&mut self, read: ReadOn<I>) -> Result<(), Stop> {
-        if let ReadOn::Head { began, ended, .. } = read {
-            self.seen_missing(began, ended);
-        }
-        self.schedule();
+        self.caught_up();
         Ok(())
     }
 
@@ -495,25 +490,34 @@ impl<I: Image> Owner<I> {
         let image = self.reader.load(None).await?;
         self.looked_at = self.now();
         self.publish(image);
-        for reply in self.waiting_to_catch_up.drain(..) {
-            let _ = reply.send(self.image.seq);
-        }
+        self.caught_up();
         Ok(())
     }
 
-    fn fold_offered(&mut self, entry: &Bytes) -> Result<(), Stop> {
-        match self.reader.fold(&self.image, entry)? {
-            Ok(next) => self.publish(next),
-            Err(why) => {
-                tracing::debug!(
-                    why,
-                    held = self.image.seq,
-                    "a pushed entry does not fit; reading the bucket"
-                );
-                self.wake = Instant::now();
-            }
+    /// Everybody who asked before this was read has it in the image.
+    fn caught_up(&mut self) {
+        for reply in self.waiting_to_catch_up.drain(..) {
+            let _ = reply.send(self.image.seq);
         }
-        Ok(())
+    }
+
+    /// Takes a pushed entry over if it is the next, and legal. Of anything else the bucket has the last word: a push can
+    /// neither stop nor mislead this process (SAFETY F21).
+    fn fold_offered(&mut self, entry: &Bytes) {
+        let (commit, chain) = match Commit::decode(entry.clone()) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                tracing::warn!(%error, "a pushed entry cannot be read");
+                return;
+            }
+        };
+        if commit.seq <= self.image.seq {
+            return;
+        }
+        match self.image.fold(&commit, chain, entry.len()) {
+            Ok(Folded::Next(next)) if next.level <= self.reader.config.level_max => self.publish(next),
+            _ => self.wake = Instant::now(),
+        }
     }
 
     // ---- both ----

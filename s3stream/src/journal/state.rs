@@ -392,7 +392,7 @@ impl<I: Image> JournalImage<I> {
     pub fn idle_promise_ms(&self, p99_ms: u32) -> u32 {
         match self.live_members() {
             0 | 1 => SOLE_IDLE_MS,
-            _ => (lease_ms(&self.times, p99_ms) / 3).min(u64::from(u32::MAX)) as u32,
+            _ => (lease_ms(&self.times, p99_ms) / 3).clamp(10, u64::from(u32::MAX)) as u32,
         }
     }
 

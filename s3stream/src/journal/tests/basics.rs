@@ -9,9 +9,11 @@ use super::bucket::{Bucket, View, Weather, env};
 use super::toy::{Toy, ToyRecord};
 use crate::env::Env;
 use crate::ids::Incarnation;
+use crate::journal::commit::Commit;
 use crate::journal::{
     ElectError, Journal, JournalConfig, JournalImage, MutationId, ProposeError, Refusal, Stop, Times,
 };
+use crate::store::{PutPayload, Store};
 
 pub type ToyJournal = Journal<Toy>;
 
@@ -249,13 +251,21 @@ async fn a_pushed_entry_is_folded_and_one_that_does_not_fit_is_not() {
     *view.down.lock() = false;
     b.offer(second.1.clone());
     b.offer(first.1);
-    b.offer(second.1);
+    b.offer(second.1.clone());
+    let second_bytes = second.1;
     b.wait_for(second.0).await.unwrap();
     assert!(same(&a.image(), &b.image()));
     b.offer(bytes::Bytes::from_static(b"nonsense"));
+    // Void, and of a later release: neither shouts nor stops; the bucket knows better.
+    let mut forged = Commit::decode(second_bytes).unwrap().0;
+    (forged.seq, forged.prev_chain, forged.writer) = (a.image().seq + 1, a.image().chain, None);
+    b.offer(forged.encode().0);
+    (forged.writer, forged.level) = (a.incarnation(), 9);
+    b.offer(forged.encode().0);
     a.propose(add(3)).await.unwrap();
     b.wait_for(4).await.unwrap();
     assert!(same(&a.image(), &b.image()));
+    assert_eq!((b.stopped(), b.stats().voids), (None, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -308,4 +318,49 @@ async fn snapshots_come_and_go_and_a_newcomer_starts_from_the_newest() {
     assert_eq!(bucket.keys("meta/boundary/").len(), 0, "no stride lies below the older snapshot");
     let (b, _, _) = process(&bucket, 2).await;
     assert!(same(&b.image(), &image));
+}
+
+/// What a metadata change costs in a directory: a durable create and a look.
+#[tokio::test]
+#[ignore = "measures; run by hand, in release"]
+async fn latency_of_an_idle_propose_in_a_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let env = Env::seeded(1);
+    let store = Arc::new(crate::store::directory::DirectoryStore::open(dir.path(), &env).unwrap());
+    let began = env.clock.monotonic();
+    let journal =
+        Journal::open(store.clone(), env.clone(), JournalConfig::default(), Toy::default()).await.unwrap();
+    journal.elect(vec![ToyRecord::Register(1)]).await.unwrap();
+    println!("fresh root, open and elect: {:?}", env.clock.monotonic() - began);
+    let mut times = Vec::new();
+    for key in 0..2000 {
+        let began = env.clock.monotonic();
+        journal.propose(add(key)).await.unwrap();
+        times.push(env.clock.monotonic() - began);
+    }
+    times.sort();
+    println!("propose: p50 {:?} p99 {:?} max {:?}", times[1000], times[1980], times[1999]);
+    let mut times = Vec::new();
+    for n in 0..1000 {
+        let body = PutPayload::from_static(&[7; 120]);
+        let began = env.clock.monotonic();
+        store.put_new(&format!("raw/{n}"), body, Duration::from_secs(3)).await;
+        times.push(env.clock.monotonic() - began);
+    }
+    times.sort();
+    println!("the store's create alone: p50 {:?} p99 {:?}", times[500], times[990]);
+    let began = env.clock.monotonic();
+    let at_once = (10_000..20_000).map(|key| {
+        let journal = journal.clone();
+        tokio::spawn(async move { journal.propose(add(key)).await })
+    });
+    for proposal in at_once.collect::<Vec<_>>() {
+        proposal.await.unwrap().unwrap();
+    }
+    println!("10,000 proposals at once: {:?}, {:?}", env.clock.monotonic() - began, journal.stats());
+    let other = Env::seeded(2);
+    let began = other.clock.monotonic();
+    let again = Journal::open(store, other.clone(), JournalConfig::default(), Toy::default()).await.unwrap();
+    println!("open again at commit {}: {:?}", again.image().seq, other.clock.monotonic() - began);
+    assert!(same(&again.image(), &journal.image()));
 }

@@ -13,7 +13,7 @@ use super::toy::{Toy, ToyRecord};
 use crate::env::Env;
 use crate::ids::{Incarnation, Nonce, boundary_key, commit_key};
 use crate::journal::commit::{Commit, Entry, Mutation};
-use crate::journal::{Journal, JournalConfig, MutationId, ProposeError, Record, Stop};
+use crate::journal::{Journal, JournalConfig, MutationId, ProposeError, Record, Stop, snapshot};
 use crate::store::Listed;
 
 const STRIDE: u64 = 16;
@@ -427,4 +427,18 @@ async fn a_snapshot_counts_only_when_a_commit_names_it() {
         b.elect_now(vec![ToyRecord::Register(1)]).await.unwrap(),
         Incarnation { seq: b.image().seq, index: 0 }
     );
+}
+
+/// A complete snapshot that is ahead of the log, or of another log, is nobody's word.
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_that_nobody_named_is_passed_over() {
+    let bucket = Bucket::new(13, Weather::slow(5));
+    let (a, env_a, view_a) = process(&bucket, 1).await;
+    a.elect(vec![ToyRecord::Register(1)]).await.unwrap();
+    let mut other = (*a.image()).clone();
+    other.seq += 40;
+    other.inner.ever.insert(666);
+    snapshot::write(&*view_a, &env_a, &other, other.encode(), true).await.expect("written");
+    let (b, _, _) = process(&bucket, 2).await;
+    assert!(same(&b.image(), &a.image()));
 }
