@@ -467,7 +467,8 @@ mod tests {
             small,
             ..rig::block_ref(0, position, length)
         };
-        let table: [(&str, Vec<BlockRef>, &[(u64, u64, usize)]); 6] = [
+        type Gets = &'static [(u64, u64, usize)]; // from, to, blocks
+        let table: [(&str, Vec<BlockRef>, Gets); 6] = [
             ("neighbours", vec![at(0, 100, 50, false), at(0, 150, 50, false)], &[(100, 200, 2)]),
             (
                 "in any order, once each",
@@ -515,6 +516,21 @@ mod tests {
         assert_eq!(rig.reader.load(&blocks[1..2]).await.unwrap(), [&b"two"[..]]);
         assert_eq!(rig.reader.load(&blocks).await.unwrap(), [&b"one"[..], b"two", b"three"]);
         assert_eq!(rig.reader.memory(&blocks[2]).unwrap(), &b"three"[..]);
+        assert_eq!(rig.gets(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_tail_is_asked_first_and_the_store_when_it_has_gone() {
+        let rig = RigReader::new();
+        let block = rig.put_object(3, &[(1, 0, b"tail")])[0];
+        let object = rig::object(3, &[(1, 0, b"tail")]);
+        let charge = rig.tail.try_reserve(object.capacity() as u64).unwrap();
+        rig.tail.insert(rig.lane, LaneNumber(3), object, charge);
+        assert_eq!(rig.reader.memory(&block).unwrap(), &b"tail"[..]);
+        assert_eq!(rig.reader.load(&[block]).await.unwrap(), [&b"tail"[..]]);
+        assert_eq!((rig.gets(), rig.reader.stats().tail_blocks), (0, 2));
+        rig.tail.forget_from(rig.lane, LaneNumber(0));
+        assert_eq!(rig.reader.load(&[block]).await.unwrap(), [&b"tail"[..]]);
         assert_eq!(rig.gets(), 1);
     }
 

@@ -123,6 +123,7 @@ impl Store for SlowStore {
 pub struct RigReader {
     pub reader: Reader,
     pub lane: LaneRef,
+    pub tail: Arc<TailCache>,
     store: Arc<SlowStore>,
 }
 
@@ -133,8 +134,9 @@ impl RigReader {
         let lanes = Arc::new(LaneTable::new());
         let lane = lanes.intern(StoreId(0), lane(1));
         let budget = Budget::new(256 << 20);
-        let reader = Reader::new(Env::seeded(1), stores, lanes, TailCache::new(&budget), &budget);
-        RigReader { reader, lane, store }
+        let tail = TailCache::new(&budget);
+        let reader = Reader::new(Env::seeded(1), stores, lanes, Arc::clone(&tail), &budget);
+        RigReader { reader, lane, tail, store }
     }
 
     /// Puts an object and gives its data blocks.

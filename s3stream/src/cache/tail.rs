@@ -9,7 +9,7 @@
 //! (their chunks are one allocation each), and only when room is needed. Eviction gives the charge back; a reader that
 //! still holds a slice is charged by the class of its answer.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -32,9 +32,9 @@ pub struct TailCache {
 
 #[derive(Debug, Default)]
 struct State {
-    objects: HashMap<(LaneRef, LaneNumber), Held>,
+    objects: BTreeMap<(LaneRef, LaneNumber), Held>,
     /// Per lane, the numbers that are not durable yet, ascending.
-    pinned: HashMap<LaneRef, VecDeque<LaneNumber>>,
+    pinned: BTreeMap<LaneRef, VecDeque<LaneNumber>>,
     /// What may be evicted, oldest first.
     durable: VecDeque<(LaneRef, LaneNumber)>,
     evicted: u64,
@@ -139,11 +139,8 @@ impl TailCache {
         }
         state.durable.retain(|(of, number)| *of != lane || *number < from);
         // Dropped outside the lock: chunks go back to their pool, charges to whoever waits.
-        let gone: Vec<Held> = state
-            .objects
-            .extract_if(|(of, number), _| *of == lane && *number >= from)
-            .map(|(_, held)| held)
-            .collect();
+        let range = (lane, from)..=(lane, LaneNumber(u64::MAX));
+        let gone: Vec<((LaneRef, LaneNumber), Held)> = state.objects.extract_if(range, |_, _| true).collect();
         drop(guard);
         drop(gone);
     }

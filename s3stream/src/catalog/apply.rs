@@ -397,11 +397,11 @@ fn proposed_by(at: MutationPoint, by: Option<Incarnation>) -> Result<(), Illegal
     }
 }
 
-/// The stream in its next epoch, with `to` as its owner. An entry of the old owner whose lane is `spent` leaves the list:
-/// it holds nothing. None if no epoch is left.
+/// The stream in its next epoch, with `to` as its owner. The epoch that ends leaves the list if its lane is `spent`: it
+/// holds nothing, and says nothing of where the next one begins. None if no epoch is left.
 fn opened(state: &StreamState, to: Incarnation, spent: bool) -> Option<StreamState> {
     let epoch = StreamEpoch(state.epoch.0.checked_add(1)?);
-    let kept = state.lanes.iter().copied().filter(|entry| !spent || entry.incarnation != state.owner);
+    let kept = state.lanes.iter().copied().filter(|entry| !spent || entry.epoch != state.epoch);
     let lanes = kept.chain([LaneEntry { epoch, incarnation: to, sealed: None }]).collect();
     Some(StreamState { owner: to, epoch, lanes, ..*state })
 }

@@ -18,14 +18,14 @@ pub const URL_BYTES_MAX: usize = 2048;
 /// One change of the catalog. Legality is in [`super::Catalog::apply`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StorageRecord {
-    /// 1. `store` is reached by `url` (without secrets). Saying it again is legal, changing it is not.
+    /// Id 1: `store` is reached by `url` (without secrets). Saying it again is legal, changing it is not.
     StoreRegistered {
         /// Which store.
         store: StoreId,
         /// Its URL.
         url: String,
     },
-    /// 2. A process joins: the mutation's own place in the journal becomes its incarnation (SAFETY F2), with an open lane
+    /// Id 2: A process joins: the mutation's own place in the journal becomes its incarnation (SAFETY F2), with an open lane
     /// in `store`. At most one per mutation.
     LaneRegistered {
         /// Random, of the process: tells a repeat from a second registration.
@@ -33,7 +33,7 @@ pub enum StorageRecord {
         /// Where its lane lies.
         store: StoreId,
     },
-    /// 3. The lane was sealed by somebody else and ends at `length`. Proposed by who sealed it (the controller, or the
+    /// Id 3: The lane was sealed by somebody else and ends at `length`. Proposed by who sealed it (the controller, or the
     /// successor under the same broker id).
     LaneFenced {
         /// Whose lane.
@@ -45,7 +45,7 @@ pub enum StorageRecord {
         /// Who uploads and trims the lane; None is the incarnation that this very mutation registers.
         heir: Option<Incarnation>,
     },
-    /// 4. The owner sealed its own lane and leaves. Proposed by it.
+    /// Id 4: The owner sealed its own lane and leaves. Proposed by it.
     LaneLeft {
         /// Whose lane.
         incarnation: Incarnation,
@@ -54,7 +54,7 @@ pub enum StorageRecord {
         /// As in a fence.
         seal_nonce: Nonce,
     },
-    /// 5. The owner ends its lane in the journal, without a seal, because its lane's store does not answer (SAFETY L4).
+    /// Id 5: The owner ends its lane in the journal, without a seal, because its lane's store does not answer (SAFETY L4).
     /// Proposed by it.
     LaneEnded {
         /// Whose lane.
@@ -62,14 +62,14 @@ pub enum StorageRecord {
         /// Its durable number: objects below it count.
         length: LaneNumber,
     },
-    /// 6. Another heir for an ended lane.
+    /// Id 6: Another heir for an ended lane.
     LaneHeirNamed {
         /// Whose lane.
         incarnation: Incarnation,
         /// Who uploads and trims it from now on; None is the incarnation that this very mutation registers.
         heir: Option<Incarnation>,
     },
-    /// 7. Nothing below `trim` holds anything that counts any more. Proposed by the owner of an open lane, the heir of an
+    /// Id 7: Nothing below `trim` holds anything that counts any more. Proposed by the owner of an open lane, the heir of an
     /// ended one.
     LaneTrimmed {
         /// Whose lane.
@@ -77,33 +77,33 @@ pub enum StorageRecord {
         /// First number that still counts.
         trim: LaneNumber,
     },
-    /// 8. A stream begins, at offset 0 and epoch 0. Its id was never used.
+    /// Id 8: A stream begins, at offset 0 and epoch 0. Its id was never used.
     StreamCreated {
         /// At or above the catalog's next id.
         stream: StreamId,
         /// A live incarnation.
         owner: Incarnation,
     },
-    /// 9. A stream is gone; what lanes hold of it is void.
+    /// Id 9: A stream is gone; what lanes hold of it is void.
     StreamDeleted {
         /// Which.
         stream: StreamId,
     },
-    /// 10. One stream of an ended lane gets a live owner, with the next epoch.
+    /// Id 10: One stream of an ended lane gets a live owner, with the next epoch.
     StreamOpened {
         /// Which.
         stream: StreamId,
         /// The new owner; None is the incarnation that this very mutation registers.
         to: Option<Incarnation>,
     },
-    /// 11. All streams of an ended lane get one live owner, each with its next epoch.
+    /// Id 11: All streams of an ended lane get one live owner, each with its next epoch.
     StreamsAdopted {
         /// The incarnation whose lane has ended.
         from: Incarnation,
         /// The new owner; None is the incarnation that this very mutation registers.
         to: Option<Incarnation>,
     },
-    /// 12. The planned move: the owner ends its epoch at `end` and another goes on there (SAFETY F4). Proposed by the
+    /// Id 12: The planned move: the owner ends its epoch at `end` and another goes on there (SAFETY F4). Proposed by the
     /// owner; one record for both, so that the stream is never without.
     StreamSealed {
         /// Which.
@@ -117,14 +117,14 @@ pub enum StorageRecord {
         /// A live incarnation other than the owner.
         to: Incarnation,
     },
-    /// 13. The log start moved: records below `start` are gone. Proposed by the owner.
+    /// Id 13: The log start moved: records below `start` are gone. Proposed by the owner.
     StreamTrimmed {
         /// Which.
         stream: StreamId,
         /// Offset of the first record that is kept.
         start: u64,
     },
-    /// 14. An object of an ended lane cannot be read, and its loss was accepted by name (SAFETY F19).
+    /// Id 14: An object of an ended lane cannot be read, and its loss was accepted by name (SAFETY F19).
     LossAccepted {
         /// Whose lane.
         incarnation: Incarnation,
