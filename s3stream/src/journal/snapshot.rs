@@ -21,8 +21,8 @@ use crate::store::{Create, CreateOptions, PutPayload, Store, StoreError, create}
 /// "AQJS"
 const MAGIC: u32 = 0x4151_4a53;
 const VERSION: u16 = 1;
-/// One PUT each, well below what any store takes at once.
-const CHUNK_BYTES: usize = 8 << 20;
+/// One PUT each, well below what any store takes at once. Small in this crate's tests, so that they meet several.
+const CHUNK_BYTES: usize = if cfg!(test) { 256 << 10 } else { 8 << 20 };
 /// Above this, encoding is CPU work that does not belong on the journal's runtime (DESIGN §4).
 pub(super) const INLINE_ENCODE_BYTES: usize = 64 << 10;
 

@@ -309,6 +309,7 @@ async fn fight(world: World, seed: u64, processes: usize, long: Duration) -> (u6
     let reader: ToyJournal =
         Journal::open(store.clone(), env, config(), Toy::with_level_max(1)).await.expect("opens");
     let image = reader.image();
+    let strides = store.list("meta/boundary/").await.expect("lists").len() as u64;
     let witness = fight.witness.lock();
     assert_eq!(witness.wrong, None);
     assert_eq!(image.voids, 0, "seed {seed}");
@@ -325,7 +326,6 @@ async fn fight(world: World, seed: u64, processes: usize, long: Duration) -> (u6
     for key in &witness.refused {
         assert!(!image.inner.ever.contains(key), "seed {seed}: key {key} was refused and is there");
     }
-    let strides = store.list("meta/boundary/").await.expect("lists").len() as u64;
     (witness.acknowledged.len() as u64, image.seq, strides)
 }
 

@@ -13,7 +13,9 @@ use super::toy::{Toy, ToyRecord};
 use crate::env::Env;
 use crate::ids::{Incarnation, Nonce, boundary_key, commit_key};
 use crate::journal::commit::{Commit, Entry, Mutation};
-use crate::journal::{Journal, JournalConfig, MutationId, ProposeError, Record, Stop, snapshot};
+use crate::journal::{
+    Journal, JournalConfig, JournalImage, MutationId, ProposeError, Record, Stop, Times, snapshot,
+};
 use crate::store::Listed;
 
 const STRIDE: u64 = 16;
@@ -441,4 +443,79 @@ async fn a_snapshot_that_nobody_named_is_passed_over() {
     snapshot::write(&*view_a, &env_a, &other, other.encode(), true).await.expect("written");
     let (b, _, _) = process(&bucket, 2).await;
     assert!(same(&b.image(), &a.image()));
+}
+
+/// F10: a commit that is not its writer's to write uses up its number, and that is all: the controller reads on and commits
+/// behind it.
+#[tokio::test(start_paused = true)]
+async fn a_void_commit_takes_a_number_and_nothing_else() {
+    let bucket = Bucket::new(14, Weather::slow(5));
+    let (a, _, _) = process(&bucket, 1).await;
+    let me = a.elect(vec![ToyRecord::Register(1)]).await.unwrap();
+    let image = a.image();
+    let stranger = Incarnation { seq: 99, index: 9 };
+    let void = Commit {
+        level: image.level,
+        seq: image.seq + 1,
+        writer: Some(stranger),
+        nonce: Nonce(5),
+        prev_chain: image.chain,
+        idle_ms: 1,
+        p99_ms: 60_000,
+        mutations: vec![],
+    };
+    bucket.objects.lock().insert(commit_key(image.seq + 1), void.encode().0);
+    let committed = a.propose(add(1)).await.expect("is controller still");
+    assert_eq!(committed.seq, image.seq + 2);
+    assert_eq!((a.image().controller, a.image().voids), (Some(me), 1));
+    assert_eq!(a.stats().voids, 1);
+    let (b, _, _) = process(&bucket, 2).await;
+    assert!(same(&a.image(), &b.image()));
+}
+
+/// Several chunks come back as one image; one that is damaged, short or gone makes the snapshot none.
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_of_several_chunks_is_whole_or_nothing() {
+    let bucket = Bucket::calm();
+    let (env, view) = (env(1), bucket.view());
+    let mut toy = Toy::with_level_max(1);
+    toy.ever.extend(0..80_000u64);
+    let image = JournalImage::genesis(toy, 1, Times::default());
+    let named = snapshot::write(&*view, &env, &image, image.encode(), true).await.expect("written");
+    let chunks: Vec<String> =
+        bucket.keys("meta/snapshot/").into_iter().filter(|k| !k.ends_with("manifest")).collect();
+    assert_eq!(chunks.len(), 3);
+    let (again, crc) = snapshot::read::<Toy>(&*view, &env, 0).await.unwrap().expect("complete");
+    assert_eq!(crc, named.manifest_crc);
+    assert!(same(&again, &image));
+    // The same bytes once more are the same snapshot; others are nobody's.
+    assert_eq!(snapshot::write(&*view, &env, &image, image.encode(), true).await.expect("the same"), named);
+    let other = JournalImage::genesis(Toy::with_level_max(7), 1, Times::default());
+    assert!(snapshot::write(&*view, &env, &other, other.encode(), true).await.is_err());
+    let whole = bucket.objects.lock()[&chunks[1]].clone();
+    let mut flipped = whole.to_vec();
+    flipped[77] ^= 1;
+    for damaged in [Some(Bytes::from(flipped)), Some(whole.slice(1..)), None] {
+        match damaged {
+            Some(body) => bucket.objects.lock().insert(chunks[1].clone(), body),
+            None => bucket.objects.lock().remove(&chunks[1]),
+        };
+        assert!(snapshot::read::<Toy>(&*view, &env, 0).await.unwrap().is_none());
+    }
+}
+
+/// Dropping the call withdraws: nobody is elected who does not want to be any more.
+#[tokio::test(start_paused = true)]
+async fn a_candidate_that_is_dropped_does_not_stand() {
+    let bucket = Bucket::new(15, Weather::slow(5));
+    let (a, env_a, _) = process(&bucket, 1).await;
+    let first = a.elect(vec![ToyRecord::Register(1)]).await.unwrap();
+    let (b, _, _) = process(&bucket, 2).await;
+    register(&a, &b, 2).await;
+    assert!(timeout(Duration::from_secs(3), b.elect(vec![])).await.is_err());
+    env_a.tasks.kill();
+    sleep(Duration::from_secs(120)).await;
+    b.catch_up().await.unwrap();
+    assert_eq!(b.image().controller, Some(first));
+    assert!(b.head().still > b.head().effective_lease, "it sees that it could");
 }
