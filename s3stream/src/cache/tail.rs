@@ -140,7 +140,8 @@ impl TailCache {
         state.durable.retain(|(of, number)| *of != lane || *number < from);
         // Dropped outside the lock: chunks go back to their pool, charges to whoever waits.
         let range = (lane, from)..=(lane, LaneNumber(u64::MAX));
-        let gone: Vec<((LaneRef, LaneNumber), Held)> = state.objects.extract_if(range, |_, _| true).collect();
+        let keys: Vec<(LaneRef, LaneNumber)> = state.objects.range(range).map(|(key, _)| *key).collect();
+        let gone: Vec<Option<Held>> = keys.iter().map(|key| state.objects.remove(key)).collect();
         drop(guard);
         drop(gone);
     }
