@@ -61,7 +61,8 @@ pub struct Recovered {
 pub struct RecoveredStream {
     /// Its blocks. Its end is where the next epoch begins: max(log start, uploaded end, end in the sealed lanes).
     pub index: StreamIndex,
-    /// The attachments from the log start on, in the order of offsets.
+    /// All attachments that the lanes hold of it, in the order of offsets; those below the log start too, since state is
+    /// replayed from dead records as well (SAFETY F15).
     pub attachments: Vec<AttachmentEntry>,
 }
 

@@ -73,7 +73,8 @@ impl<'a> Fold<'a> {
         }
     }
 
-    /// The attachments of one stream in an object.
+    /// The attachments of one stream in an object. Those below the log start count: state is replayed from dead records
+    /// too (SAFETY F15).
     pub fn attachments(
         &mut self,
         lane: usize,
@@ -83,8 +84,8 @@ impl<'a> Fold<'a> {
     ) {
         let Some((stream, epoch)) = self.place(lane, number, entry) else { return };
         let stream = &mut self.streams[stream];
-        let (start, end) = (stream.clip.start, stream.clip.epochs[epoch].end.unwrap_or(u64::MAX));
-        let counts = |attachment: &AttachmentEntry| (start..end).contains(&attachment.offset);
+        let end = stream.clip.epochs[epoch].end.unwrap_or(u64::MAX);
+        let counts = |attachment: &AttachmentEntry| attachment.offset < end;
         stream
             .attachments
             .extend(attachments.into_iter().filter(counts).map(|attachment| (epoch, attachment)));
@@ -100,9 +101,8 @@ impl<'a> Fold<'a> {
     ) {
         let Some((stream, epoch)) = self.place(lane, number, entry) else { return };
         let stream = &mut self.streams[stream];
-        let dead = entry.end <= stream.clip.start;
         let void = stream.clip.epochs[epoch].end.is_some_and(|end| entry.base >= end);
-        if !dead && !void {
+        if !void {
             stream.blocked.push(self.lanes.blocked(lane, number, format!("its attachments: {why}"), false));
         }
     }

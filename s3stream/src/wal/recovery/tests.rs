@@ -339,10 +339,14 @@ async fn what_is_below_the_log_start_is_neither_read_nor_missed() {
     let (l, m) = (c.join(), c.join());
     c.create(0, l);
     c.append(l, 0, 0, 10);
+    c.attach(l, 0, 3, b"a dead record's");
     c.cut(l);
     c.trim(0, 10);
     c.fence(l, m);
     assert_eq!(c.read().await[&0].0.end(), 10);
+    // Its state is still needed (SAFETY F15).
+    let (recovered, _) = c.recover().await.unwrap();
+    assert_eq!(recovered.streams[&StreamId(0)].attachments[0].offset, 3);
 }
 
 /// SAFETY F19: exactly the streams that the neighbours do not prove whole are blocked, until the loss is accepted by name.
