@@ -170,7 +170,8 @@ impl<I: Image> Owner<I> {
         let began = self.now();
         match self.attempt(&commit).await? {
             Attempt::Believed => {
-                self.note_commit_time(began);
+                self.note_commit_time(Duration::from_millis(u64::from(base.p99_ms)));
+                self.note_commit_time(self.now().saturating_sub(began));
                 count(&self.reader.shared.counters.elections);
                 tracing::info!(seq = commit.seq, over = ?base.controller, "elected");
             }

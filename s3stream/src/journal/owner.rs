@@ -12,6 +12,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,8 +33,9 @@ use crate::env::Env;
 use crate::ids::{Incarnation, commit_key};
 use crate::store::{Create, CreateOptions, PutPayload, Store, create};
 
-/// Commit times remembered for the p99.
-const TIMES_KEPT: usize = 128;
+/// Commit times remembered for the p99, at most so many and for so long.
+const COMMIT_TIMES_KEPT: usize = 128;
+const COMMIT_TIMES_RECENT: Duration = Duration::from_secs(300);
 /// A commit that took longer counts as this: an outage is not a latency, and must not stretch the lease by hours.
 const COMMIT_TIME_MAX: Duration = Duration::from_secs(15);
 /// After a snapshot that failed, the next is tried so much later.
@@ -99,7 +101,8 @@ pub(super) struct Owner<I: Image> {
     /// End of the first 404 and begin of the last for the number after `image.seq`.
     missing: Option<(Duration, Duration)>,
     looked_at: Duration,
-    commit_times: VecDeque<Duration>,
+    /// When each ended, and what it took.
+    commit_times: VecDeque<(Duration, Duration)>,
     snapshot_running: bool,
     snapshot_not_before: Duration,
 }
@@ -258,7 +261,7 @@ impl<I: Image> Owner<I> {
         let began = self.now();
         match self.attempt(&commit).await {
             Ok(Attempt::Believed) => {
-                self.note_commit_time(began);
+                self.note_commit_time(self.now().saturating_sub(began));
                 answer(judged);
                 self.consider_snapshot();
             }
@@ -285,8 +288,8 @@ impl<I: Image> Owner<I> {
     pub fn next_counter(&self, me: Incarnation) -> u64 {
         let counter = &self.reader.shared.counter;
         let highest = self.image.highest_counter(me);
-        counter.fetch_max(highest, std::sync::atomic::Ordering::Relaxed);
-        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1
+        counter.fetch_max(highest, Ordering::Relaxed);
+        counter.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Puts what was judged back, before what came later: the next image judges. A number that was lost took nothing with it,
@@ -358,20 +361,25 @@ impl<I: Image> Owner<I> {
         Ok(Attempt::Believed)
     }
 
+    /// 99th percentile of this process's recent commits, in ms; of few, the longest.
     pub fn p99_ms(&self) -> u32 {
-        let mut times: Vec<Duration> = self.commit_times.iter().copied().collect();
+        let since = self.now().saturating_sub(COMMIT_TIMES_RECENT);
+        let recent = self.commit_times.iter().filter(|(at, _)| *at >= since);
+        let mut times: Vec<Duration> = recent.map(|(_, took)| *took).collect();
         times.sort_unstable();
         let at = (times.len() * 99).div_ceil(100).saturating_sub(1);
         times.get(at).map_or(0, |t| t.as_millis() as u32)
     }
 
-    pub fn note_commit_time(&mut self, began: Duration) {
-        self.commit_times.push_back(self.now().saturating_sub(began).min(COMMIT_TIME_MAX));
-        if self.commit_times.len() > TIMES_KEPT {
+    /// Remembers what a commit took. A new controller begins with what its predecessor published: the store is the same, and
+    /// a lease that shrank with each election would make a slow store flap (SAFETY L8).
+    pub fn note_commit_time(&mut self, took: Duration) {
+        self.commit_times.push_back((self.now(), took.min(COMMIT_TIME_MAX)));
+        if self.commit_times.len() > COMMIT_TIMES_KEPT {
             self.commit_times.pop_front();
         }
         let p99 = u64::from(self.p99_ms());
-        self.reader.shared.counters.commit_p99_ms.store(p99, std::sync::atomic::Ordering::Relaxed);
+        self.reader.shared.counters.commit_p99_ms.store(p99, Ordering::Relaxed);
     }
 
     fn consider_snapshot(&mut self) {

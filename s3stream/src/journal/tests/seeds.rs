@@ -306,6 +306,9 @@ async fn ten_second_spikes() {
     println!("{elections} elections, {committed} committed, lease {:?}", a.image().effective_lease());
     assert!(elections <= 4, "{elections} elections in twenty minutes of spikes");
     assert!(committed >= 100, "{committed} of 120 were committed");
+    // Five calm minutes later the lease is what it was configured to be.
+    sleep(Duration::from_secs(330)).await;
+    assert_eq!(a.image().effective_lease(), Duration::from_millis(u64::from(Times::default().lease_ms)));
     for campaign in campaigns {
         campaign.abort();
     }
