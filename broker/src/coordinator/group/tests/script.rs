@@ -115,7 +115,7 @@ impl Runner {
             }
             "clock" => self.clock(rest[0]),
             "reload" => {
-                let outcome = self.rig.reload(false);
+                let outcome = self.rig.reload(rest == ["checkpoint"]);
                 self.show(&outcome)
             }
             "postpone" => {
