@@ -1,0 +1,108 @@
+//! What is in a bucket, by area, with counts and bytes; or key by key.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use s3stream::store::Listed;
+
+use super::bucket::Bucket;
+use super::bytes_text;
+
+/// Lines of what is under `prefix`: every key with `all`, else a line for each area (and each lane).
+///
+/// # Errors
+/// The store does not answer.
+pub async fn list(bucket: &Bucket, prefix: &str, all: bool) -> anyhow::Result<String> {
+    let listed = bucket.list(prefix).await?;
+    Ok(if all { every_key(&listed) } else { areas(&bucket.to_string(), &listed) })
+}
+
+fn every_key(listed: &[Listed]) -> String {
+    let mut out = String::new();
+    for l in listed {
+        let _ = writeln!(out, "{:>12} {}", l.len, l.key);
+    }
+    out
+}
+
+/// What is known of the keys of one area.
+#[derive(Default)]
+struct Area {
+    count: u64,
+    bytes: u64,
+    /// Lowest and highest number in a key's last part.
+    numbers: Option<(u64, u64)>,
+}
+
+fn areas(name: &str, listed: &[Listed]) -> String {
+    let mut areas: BTreeMap<String, Area> = BTreeMap::new();
+    for l in listed {
+        let (area, number) = area_of(&l.key);
+        let area = areas.entry(area).or_default();
+        area.count += 1;
+        area.bytes += l.len;
+        if let Some(n) = number {
+            let (low, high) = area.numbers.unwrap_or((n, n));
+            area.numbers = Some((low.min(n), high.max(n)));
+        }
+    }
+    let mut out = format!("{name}\n");
+    for (key, area) in &areas {
+        let numbers = match area.numbers {
+            Some((low, high)) if low != high => format!(", {low} to {high}"),
+            Some((low, _)) => format!(", {low}"),
+            None => String::new(),
+        };
+        let objects = if area.count == 1 { "object" } else { "objects" };
+        let _ = writeln!(out, "{key}: {} {objects}{numbers}, {}", area.count, bytes_text(area.bytes));
+    }
+    let bytes = areas.values().map(|a| a.bytes).sum();
+    let count: u64 = areas.values().map(|a| a.count).sum();
+    let _ = writeln!(out, "in all: {count} objects, {}", bytes_text(bytes));
+    out
+}
+
+/// The area of a key, and the number that it has in there.
+fn area_of(key: &str) -> (String, Option<u64>) {
+    let parts: Vec<&str> = key.split('/').collect();
+    match parts[..] {
+        ["meta", "snapshot", seq, _] => ("meta/snapshot".into(), seq.parse().ok()),
+        ["meta", area, number] => (format!("meta/{area}"), number.parse().ok()),
+        ["wal", lane, number] => (format!("wal/{lane}"), number.parse().ok()),
+        [area, _, ..] => (area.into(), None),
+        _ => (key.into(), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use s3stream::ids::{Incarnation, LaneId, LaneNumber, Nonce, commit_key, lane_key, snapshot_key};
+
+    use super::*;
+
+    #[test]
+    fn areas_are_counted_and_lanes_told_apart() {
+        let lane = LaneId { incarnation: Incarnation { seq: 1, index: 0 }, nonce: Nonce(0xab) };
+        let keys = [
+            "cluster".to_string(),
+            commit_key(1),
+            commit_key(2),
+            "meta/odd".to_string(),
+            snapshot_key(0, "manifest"),
+            lane_key(lane, LaneNumber(0)),
+            lane_key(lane, LaneNumber(7)),
+        ];
+        let listed: Vec<Listed> = keys.into_iter().map(|key| Listed { key, len: 1024 }).collect();
+        assert_eq!(
+            areas("here", &listed),
+            "here\n\
+             cluster: 1 object, 1.0 KiB\n\
+             meta: 1 object, 1.0 KiB\n\
+             meta/log: 2 objects, 1 to 2, 2.0 KiB\n\
+             meta/snapshot: 1 object, 0, 1.0 KiB\n\
+             wal/00000000000000000001.0-00000000000000ab: 2 objects, 0 to 7, 2.0 KiB\n\
+             in all: 7 objects, 7.0 KiB\n"
+        );
+        assert_eq!(every_key(&listed[..1]), "        1024 cluster\n");
+    }
+}
