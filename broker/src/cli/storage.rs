@@ -12,6 +12,10 @@ pub mod lane;
 pub mod ls;
 pub mod verify;
 
+#[cfg(test)]
+#[path = "storage/tests.rs"]
+mod bucket_tests;
+
 use std::io::Write;
 
 use anyhow::{Context, bail};
