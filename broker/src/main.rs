@@ -3,10 +3,10 @@
 //! line 2 (clap's).
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use broker::cli::args::{Cli, Command, ServeArgs};
+use broker::cli::args::{Cli, Command, ServeArgs, StorageCommand, StoreArgs};
 use broker::cli::settings::{Resolved, resolve};
 use broker::cli::storage;
 use broker::config::document;
@@ -48,10 +48,7 @@ fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn look(
-    args: &broker::cli::args::StoreArgs,
-    command: &broker::cli::args::StorageCommand,
-) -> anyhow::Result<ExitCode> {
+fn look(args: &StoreArgs, command: &StorageCommand) -> anyhow::Result<ExitCode> {
     log_to_stderr(LOG_LOOKING);
     let Resolved { config, .. } = resolve(args, &args.flags(), &environment())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -82,5 +79,6 @@ fn environment() -> BTreeMap<String, String> {
 
 fn log_to_stderr(default: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 }
