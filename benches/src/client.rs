@@ -48,13 +48,26 @@ impl Payloads {
     }
 }
 
-/// Creates a topic and waits until every partition has a leader.
+/// Creates a topic with default configuration and waits until every partition has a leader.
 pub fn create_topic(bootstrap: &str, topic: &str, partitions: i32) -> Result<()> {
+    create_configured_topic(bootstrap, topic, partitions, &[])
+}
+
+/// Creates a topic and waits until every partition has a leader; a topic that exists is left as it is.
+pub fn create_configured_topic(
+    bootstrap: &str,
+    topic: &str,
+    partitions: i32,
+    configs: &[(&str, &str)],
+) -> Result<()> {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", bootstrap).create()?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let options = AdminOptions::new().operation_timeout(Some(STALL)).request_timeout(Some(STALL));
-    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    for (key, value) in configs {
+        new = new.set(key, value);
+    }
     for outcome in runtime.block_on(admin.create_topics([&new], &options))? {
         match outcome {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}

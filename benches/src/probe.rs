@@ -21,7 +21,7 @@ const LATEST: i64 = -1;
 /// Tries every millisecond, so the figure is at most about that too large.
 pub fn until_metadata(addr: SocketAddr, from: Instant, patience: Duration) -> Result<Duration> {
     poll_until("an answered Metadata", patience, Duration::from_millis(1), || {
-        Ok(metadata_brokers(addr).ok().filter(|brokers| *brokers > 0).map(|_| from.elapsed()))
+        Ok(brokers(addr).ok().filter(|brokers| *brokers > 0).map(|_| from.elapsed()))
     })
 }
 
@@ -40,8 +40,8 @@ pub fn until_end_offsets(
     })
 }
 
-/// Brokers named by a Metadata v1 answer for no topics.
-fn metadata_brokers(addr: SocketAddr) -> Result<i32> {
+/// How many brokers a Metadata v1 answer for no topics names, asked on a connection of its own.
+pub fn brokers(addr: SocketAddr) -> Result<i32> {
     let no_topics = 0i32.to_be_bytes();
     let answer = ask(addr, METADATA, 1, &no_topics)?;
     be_i32(&answer, 0)
