@@ -95,9 +95,14 @@ impl Acks {
         self.delivered.load(Ordering::Relaxed)
     }
 
+    /// Records given up so far.
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
     /// Fails if any record was not delivered.
     pub fn check(&self) -> Result<()> {
-        match self.failed.load(Ordering::Relaxed) {
+        match self.failed() {
             0 => Ok(()),
             failed => bail!("{failed} records were not delivered"),
         }

@@ -20,7 +20,7 @@ use crate::{Tally, Target};
 /// A body that parks (a fetch that waits) is not waited for.
 const GLANCE: Duration = Duration::from_millis(100);
 /// Bytes of a base body, and so places of a lie.
-const BODY: usize = 40;
+const BODY: usize = 24;
 /// Soups per API and version.
 const SOUPS: usize = 150;
 
@@ -35,7 +35,26 @@ const LIES: &[&[u8]] = &[
     &[0x80, 0x80, 0x80, 0x80, 0x01],
 ];
 
-/// Every API and version the codec knows, and one version to either side; whether this broker serves it.
+/// What, said honestly by anybody on a listener without log-in, harms everybody by design: quotas, configurations,
+/// fencing, features, quorum. A soup that happens to be such a request proves nothing, so these get no bodies that
+/// may decode.
+const HONEST_HARM: &[ApiKey] = &[
+    ApiKey::DeleteRecords,
+    ApiKey::AlterConfigs,
+    ApiKey::AlterReplicaLogDirs,
+    ApiKey::IncrementalAlterConfigs,
+    ApiKey::AlterPartitionReassignments,
+    ApiKey::AlterClientQuotas,
+    ApiKey::AlterUserScramCredentials,
+    ApiKey::UpdateFeatures,
+    ApiKey::Envelope,
+    ApiKey::UnregisterBroker,
+    ApiKey::AddRaftVoter,
+    ApiKey::RemoveRaftVoter,
+];
+
+/// Every API and version the codec knows, and one version to either side; whether bodies go to it: this broker serves
+/// it and it is not one of [`HONEST_HARM`].
 fn surface(target: &Target) -> Result<Vec<(ApiKey, i16, bool)>> {
     let patience = Duration::from_secs(5);
     let answer = frames::ask(target.addr, &ApiVersionsRequest::default(), 0, patience)?;
@@ -45,7 +64,8 @@ fn surface(target: &Target) -> Result<Vec<(ApiKey, i16, bool)>> {
         let versions = key.valid_versions();
         for version in versions.min.saturating_sub(1)..=versions.max.saturating_add(1) {
             let known = (versions.min..=versions.max).contains(&version);
-            let served = served.is_some_and(|api| (api.min_version..=api.max_version).contains(&version));
+            let served = !HONEST_HARM.contains(&key)
+                && served.is_some_and(|api| (api.min_version..=api.max_version).contains(&version));
             all.push((key, version, known && served));
         }
     }
