@@ -1,0 +1,31 @@
+//! What a topic's configuration means, typed: read on every produce and fetch, so parsed once per change.
+
+use super::Values;
+
+/// The keys that decide something here. The others are stored and reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicConfig {
+    /// `max.message.bytes`: the largest batch.
+    pub max_message_bytes: i32,
+    /// `message.timestamp.type` is `LogAppendTime`.
+    pub log_append_time: bool,
+    /// `cleanup.policy` holds `compact`.
+    pub compacted: bool,
+    /// `message.timestamp.before.max.ms`.
+    pub timestamp_before_max_ms: i64,
+    /// `message.timestamp.after.max.ms`.
+    pub timestamp_after_max_ms: i64,
+}
+
+impl TopicConfig {
+    /// Reads it out of the effective values of a topic; every value was validated when it was set.
+    pub fn read(values: &Values) -> TopicConfig {
+        TopicConfig {
+            max_message_bytes: values.int("max.message.bytes"),
+            log_append_time: values.string("message.timestamp.type") == "LogAppendTime",
+            compacted: values.list("cleanup.policy").contains(&"compact"),
+            timestamp_before_max_ms: values.long("message.timestamp.before.max.ms"),
+            timestamp_after_max_ms: values.long("message.timestamp.after.max.ms"),
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Where our errors become Kafka's codes: exhaustive matches, one place.
+
+use protocol::error::ErrorCode;
+use s3stream::journal::ProposeError;
+
+use crate::partition::ReadRefused;
+use crate::partition::append::AppendError;
+use crate::partition::producer_state::SequenceError;
+
+/// What a producer is told.
+pub fn append_error_code(error: &AppendError) -> ErrorCode {
+    match error {
+        AppendError::Batch(e) => e.error_code(),
+        AppendError::Records(code, _) => *code,
+        AppendError::Sequence(SequenceError::OutOfOrder { .. }) => ErrorCode::OutOfOrderSequenceNumber,
+        // INVALID_PRODUCER_EPOCH and not PRODUCER_FENCED: abortable since 2.7 (KAFKA-9911).
+        AppendError::Sequence(SequenceError::StaleEpoch { .. }) => ErrorCode::InvalidProducerEpoch,
+        AppendError::Deleted => ErrorCode::UnknownTopicOrPartition,
+        // The records may be in the bucket or not: retriable, and safe for idempotent producers (I4).
+        AppendError::LaneEnded(_) => ErrorCode::NotLeaderOrFollower,
+        AppendError::NoSpace => ErrorCode::KafkaStorageError,
+        AppendError::TimedOut => ErrorCode::RequestTimedOut,
+    }
+}
+
+/// What a consumer is told.
+pub fn read_error_code(error: &ReadRefused) -> ErrorCode {
+    match error {
+        ReadRefused::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        ReadRefused::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
+        ReadRefused::UnknownLeaderEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
+    }
+}
+
+/// What the sender of a change of metadata is told, beside what the handler has checked itself.
+pub fn propose_error_code(error: &ProposeError) -> ErrorCode {
+    match error {
+        // Judged on an image that changed since the handler looked: the client asks again.
+        ProposeError::Refused(_) => ErrorCode::ConcurrentTransactions,
+        _ => ErrorCode::RequestTimedOut,
+    }
+}

@@ -1,0 +1,265 @@
+//! Gathering one answer: look at the slots that have news, take what is in memory, start loads of what is not, wait for the
+//! rest until the deadline. It returns what it has, never sleeps while data is there, and a cold partition never holds
+//! the hot ones of the same fetch (PRACTICE F3).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use protocol::error::{self, ErrorCode};
+use s3stream::block_ref::BlockRef;
+use s3stream::budget::{Class, Permit};
+use tokio::time::Instant;
+
+use super::session::{FetchSlots, Load, TopicKey};
+use crate::broker::Broker;
+use crate::error::read_error_code;
+use crate::partition::slice::whole_batches;
+use crate::partition::{Offsets, Partition};
+
+/// Offsets of a partition that we know nothing of.
+const UNKNOWN: Offsets = Offsets { log_start: -1, high_watermark: -1, log_end: -1 };
+
+/// The limits of one fetch.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Longest wait for `min_bytes`.
+    pub max_wait: Duration,
+    /// Enough to answer at once.
+    pub min_bytes: usize,
+    /// The most of the whole answer, soft as in KIP-74.
+    pub max_bytes: usize,
+}
+
+/// What was found for one slot.
+#[derive(Debug)]
+pub struct Gathered {
+    /// Error code, 0 for none.
+    pub error: i16,
+    /// Offsets when it was looked at.
+    pub offsets: Offsets,
+    /// Whole batches.
+    pub records: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Gathered {
+    /// Nothing to read.
+    pub fn empty(offsets: Offsets) -> Gathered {
+        Gathered { error: error::NONE, offsets, records: Vec::new(), bytes: 0 }
+    }
+
+    /// There is no such partition here.
+    pub fn unknown(topic: &TopicKey) -> Gathered {
+        let code = match topic {
+            TopicKey::Id(_) => ErrorCode::UnknownTopicId,
+            TopicKey::Name(_) => ErrorCode::UnknownTopicOrPartition,
+        };
+        Gathered::failed(code, UNKNOWN)
+    }
+
+    fn failed(code: ErrorCode, offsets: Offsets) -> Gathered {
+        Gathered { error: code.code(), offsets, records: Vec::new(), bytes: 0 }
+    }
+}
+
+/// Everything that was looked at, by slot, and the charge of what the answer pins.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// By slot.
+    pub slots: HashMap<u32, Gathered>,
+    /// Charge of class responses.
+    pub charge: Option<Permit>,
+}
+
+/// Gathers until there is enough, an error to tell, or no time left.
+pub async fn gather(broker: &Arc<Broker>, slots: &mut FetchSlots, limits: Limits) -> Answer {
+    let deadline = Instant::now() + limits.max_wait;
+    let interest = slots.interest.clone();
+    let mut answer = Answer::default();
+    loop {
+        let complete = look(broker, slots, limits, &mut answer).await;
+        if complete || slots.len() == 0 || Instant::now() >= deadline {
+            return answer;
+        }
+        if tokio::time::timeout_at(deadline, interest.changed()).await.is_err() {
+            // One last look: a mark may have come with the deadline.
+            look(broker, slots, limits, &mut answer).await;
+            return answer;
+        }
+    }
+}
+
+/// Looks at every slot that has news. True if the answer should leave now.
+async fn look(broker: &Arc<Broker>, slots: &mut FetchSlots, limits: Limits, answer: &mut Answer) -> bool {
+    let candidates = slots.candidates();
+    let mut found = Vec::with_capacity(candidates.len());
+    let mut available = 0;
+    for slot in candidates {
+        match find(broker, slots, slot, limits.max_bytes.saturating_sub(available)) {
+            Ok(looked) => {
+                available += looked.blocks.iter().map(|b| b.length as usize).sum::<usize>();
+                found.push((slot, looked));
+            }
+            Err(failed) => {
+                slots.feed(slot);
+                answer.slots.insert(slot, failed);
+            }
+        }
+    }
+    let mut has_error = answer.slots.values().any(|g| g.error != error::NONE);
+    if available > 0 {
+        let class = broker.budget.class(Class::Responses);
+        let wanted = available.min(limits.max_bytes).min((class.capacity() / 8) as usize);
+        let mut charge = class.acquire(wanted as u64).await;
+        let mut room = (limits.max_bytes.min(charge.bytes() as usize)).saturating_sub(total(answer));
+        let mut taken = 0;
+        for (slot, looked) in found {
+            let first = total(answer) == 0;
+            let gathered = take(broker, slots, slot, looked, room, first);
+            has_error |= gathered.error != error::NONE;
+            room = room.saturating_sub(gathered.bytes);
+            taken += gathered.bytes as u64;
+            answer.slots.insert(slot, gathered);
+        }
+        charge.shrink_to(taken);
+        // An earlier look's charge stays as long as what it pinned.
+        answer.charge = match answer.charge.take() {
+            None => Some(charge),
+            Some(earlier) => Some(join(earlier, charge, broker)),
+        };
+    } else {
+        for (slot, looked) in found {
+            answer.slots.insert(slot, Gathered::empty(looked.offsets));
+        }
+    }
+    has_error || total(answer) >= limits.min_bytes
+}
+
+/// One permit for two: both are of class responses, so the sum may be charged as one.
+fn join(a: Permit, b: Permit, broker: &Broker) -> Permit {
+    let sum = a.bytes() + b.bytes();
+    drop((a, b));
+    broker.budget.class(Class::Responses).overdraw(sum)
+}
+
+fn total(answer: &Answer) -> usize {
+    answer.slots.values().map(|g| g.bytes).sum()
+}
+
+struct Looked {
+    partition: Arc<Partition>,
+    offsets: Offsets,
+    blocks: Vec<BlockRef>,
+}
+
+fn find(
+    broker: &Arc<Broker>,
+    slots: &mut FetchSlots,
+    slot: u32,
+    room: usize,
+) -> Result<Looked, Gathered> {
+    let table = broker.partitions.load();
+    let Some(partition) = slots.resolve(slot, &table) else {
+        return Err(Gathered::unknown(&slots.get(slot).wanted.topic));
+    };
+    let wanted = &slots.get(slot).wanted;
+    partition
+        .check_epoch(wanted.leader_epoch)
+        .map_err(|refused| Gathered::failed(read_error_code(&refused), UNKNOWN))?;
+    let bytes = (wanted.max_bytes.max(1) as usize).min(room.max(1));
+    let found = partition
+        .find(wanted.offset, bytes)
+        .map_err(|refused| Gathered::failed(read_error_code(&refused), partition.offsets()))?;
+    Ok(Looked { offsets: found.offsets, blocks: found.blocks, partition })
+}
+
+/// Takes what is in memory of what was found; starts a load if that is nothing.
+fn take(
+    broker: &Arc<Broker>,
+    slots: &mut FetchSlots,
+    slot: u32,
+    looked: Looked,
+    room: usize,
+    first: bool,
+) -> Gathered {
+    if looked.blocks.is_empty() {
+        return Gathered::empty(looked.offsets);
+    }
+    // There is data: this slot is looked at again next time, whatever becomes of it now.
+    slots.feed(slot);
+    if room == 0 && !first {
+        return Gathered::empty(looked.offsets);
+    }
+    let offset = slots.get(slot).wanted.offset;
+    let limit = (slots.get(slot).wanted.max_bytes.max(0) as usize).min(room);
+    let mut in_memory: Vec<Bytes> = looked.blocks.iter().map_while(|b| broker.reader.memory(b)).collect();
+    if in_memory.is_empty() {
+        match loaded(slots, slot, &looked.blocks) {
+            Loaded::Bytes(bytes) => in_memory = bytes,
+            Loaded::UnderWay => return waiting(slots, slot, looked.offsets),
+            Loaded::Failed(reason) => {
+                tracing::warn!(topic = %looked.partition.topic, partition = looked.partition.index, offset,
+                    %reason, "a fetch could not be read from the store");
+                return Gathered::failed(ErrorCode::KafkaStorageError, looked.offsets);
+            }
+            Loaded::NotStarted => {
+                start_load(broker, slots, slot, looked.blocks);
+                return waiting(slots, slot, looked.offsets);
+            }
+        }
+    }
+    let records = whole_batches(&in_memory, offset, limit, first);
+    let bytes = records.iter().map(Bytes::len).sum();
+    if bytes > 0 {
+        slots.to_tail(slot);
+    }
+    Gathered { error: error::NONE, offsets: looked.offsets, records, bytes }
+}
+
+/// A slot whose load is under way is not hungry: the load marks it when it is done.
+fn waiting(slots: &mut FetchSlots, slot: u32, offsets: Offsets) -> Gathered {
+    slots.get_mut(slot).hungry = false;
+    Gathered::empty(offsets)
+}
+
+enum Loaded {
+    Bytes(Vec<Bytes>),
+    UnderWay,
+    Failed(String),
+    NotStarted,
+}
+
+fn loaded(slots: &mut FetchSlots, slot: u32, blocks: &[BlockRef]) -> Loaded {
+    let s = slots.get_mut(slot);
+    let Some(load) = s.load.clone() else { return Loaded::NotStarted };
+    if load.blocks.first() != blocks.first() {
+        s.load = None;
+        return Loaded::NotStarted;
+    }
+    let mut done = load.done.lock();
+    match done.take() {
+        None => Loaded::UnderWay,
+        Some(Ok(bytes)) => {
+            // Kept until the reader moves on: the same fetch may be repeated.
+            *done = Some(Ok(bytes.clone()));
+            Loaded::Bytes(bytes)
+        }
+        Some(Err(reason)) => {
+            s.load = None;
+            Loaded::Failed(reason)
+        }
+    }
+}
+
+fn start_load(broker: &Arc<Broker>, slots: &mut FetchSlots, slot: u32, blocks: Vec<BlockRef>) {
+    let load = Arc::new(Load { blocks, done: parking_lot::Mutex::new(None) });
+    slots.get_mut(slot).load = Some(load.clone());
+    let (reader, interest) = (broker.reader.clone(), slots.interest.clone());
+    broker.env.tasks.spawn("fetch-load", async move {
+        let result = reader.load(&load.blocks).await.map_err(|e| e.to_string());
+        *load.done.lock() = Some(result);
+        interest.mark(slot, 0);
+    });
+}

@@ -1,0 +1,29 @@
+//! ApiVersions (key 18), v0–v4.
+//! Behavior: what this broker serves, and its features. Any other version is answered in the shape of v0 with
+//!   UNSUPPORTED_VERSION and the range of ApiVersions itself, so that the client can ask again (KIP-511).
+//! Versions: v3 client software name and version, features (KIP-584) · v4 features with a minimum of 0 (KAFKA-17492).
+//! Errors: UNSUPPORTED_VERSION, INVALID_REQUEST (software name or version of another shape).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use protocol::api_versions::{Features, answer};
+use protocol::codec::RequestHeader;
+
+use crate::broker::Broker;
+use crate::dispatch::Close;
+use crate::server::connection::Connection;
+use crate::server::reply_queue::Reply;
+
+pub fn handle(
+    _broker: &Arc<Broker>,
+    connection: &mut Connection,
+    header: &RequestHeader,
+    body: Bytes,
+) -> Result<Reply, Close> {
+    let answer = answer(header.correlation_id, header.api_version, body, &Features::default())?;
+    if let Some(client) = answer.client {
+        connection.software = Some((client.name, client.version));
+    }
+    Ok(Reply::ready(answer.frame))
+}

@@ -1,0 +1,49 @@
+//! What the group APIs share: who waits for a shard's answer gets it when all that the shard appended is durable.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use protocol::error::{EncodeError, ErrorCode};
+use s3stream::ids::LaneNumber;
+use tokio::sync::oneshot;
+
+use crate::broker::Broker;
+use crate::coordinator::group::GroupResponse;
+use crate::coordinator::runtime::Answer;
+use crate::server::reply_queue::Reply;
+
+/// Waits for the answer of a shard, then for its durability, then shapes it. A refusal is shaped at once.
+pub fn park(
+    broker: &Arc<Broker>,
+    asked: Result<oneshot::Receiver<Answer>, ErrorCode>,
+    shape: impl FnOnce(Result<GroupResponse, ErrorCode>) -> Result<Bytes, EncodeError> + Send + 'static,
+) -> Reply {
+    let broker = broker.clone();
+    Reply::Parked(Box::pin(async move {
+        let answer = match asked {
+            Err(code) => Err(code),
+            // The shard ended with its lane.
+            Ok(receiver) => match receiver.await {
+                Err(_) => Err(ErrorCode::NotCoordinator),
+                Ok(answer) => wait(&broker, answer.at).await.map(|()| answer.response),
+            },
+        };
+        encoded(shape(answer))
+    }))
+}
+
+/// Waits until what an answer was computed from is durable (SAFETY F12).
+pub async fn wait(broker: &Broker, at: Option<LaneNumber>) -> Result<(), ErrorCode> {
+    match at {
+        None => Ok(()),
+        Some(at) => broker.lane.wait_durable(at).await.map_err(|_| ErrorCode::NotCoordinator),
+    }
+}
+
+/// A frame, or the end of the connection: an answer that cannot be encoded is a fault of ours.
+pub fn encoded(frame: Result<Bytes, EncodeError>) -> Option<crate::server::reply_queue::Frame> {
+    frame
+        .map_err(|error| tracing::error!(%error, "an answer could not be encoded"))
+        .ok()
+        .map(Into::into)
+}

@@ -1,0 +1,42 @@
+//! One file per API. Each is thin: take the request into the newest shape, ask the domain, shape the answer.
+//!
+//! A handler returns when its request has taken effect in order; the answer may leave later ([`Reply`]). Where it has
+//! to wait for something that must not hold up the requests behind it, it returns [`Reply::Parked`].
+//!
+//! [`Reply`]: crate::server::reply_queue::Reply
+//! [`Reply::Parked`]: crate::server::reply_queue::Reply::Parked
+
+pub mod api_versions;
+pub mod create_topics;
+pub mod delete_topics;
+pub mod describe_cluster;
+pub mod describe_configs;
+pub mod fetch;
+pub mod find_coordinator;
+pub mod group_reply;
+pub mod heartbeat;
+pub mod init_producer_id;
+pub mod join_group;
+pub mod leave_group;
+pub mod list_offsets;
+pub mod metadata;
+pub mod offset_commit;
+pub mod offset_fetch;
+pub mod produce;
+pub mod sync_group;
+
+use protocol::StrBytes;
+use protocol::messages::TopicName;
+
+/// Kafka's "authorized operations were not asked for".
+pub const AUTHORIZED_OPERATIONS_OMITTED: i32 = i32::MIN;
+
+/// A text as the crate wants it.
+pub fn text(s: &str) -> StrBytes {
+    StrBytes::from_string(s.to_string())
+}
+
+/// A topic name as the crate wants it.
+pub fn topic_name(s: &str) -> TopicName {
+    TopicName(text(s))
+}

@@ -1,0 +1,406 @@
+//! A partition: what it accepts, what it knows, what it shows.
+//!
+//! [`append`] (p) judges a batch; [`producer_state`] (p) remembers producers; [`attachment`] (p) is what of it is stored;
+//! [`slice`] (p) cuts a fetch out of blocks; this file is the shell: one short mutex per partition, taken on the
+//! connection's task, never across an await (PRACTICE P5). LOCK ORDER: partition, then lane, then fetch interest: so that
+//! lane order is offset order.
+//!
+//! Offsets: `log_start_offset` ≤ `high_watermark` ≤ `log_end_offset`. What is below the high watermark is durable, with
+//! everything before it (I1); what is above is in the lane and shown to nobody.
+
+pub mod append;
+pub mod attachment;
+pub mod producer_state;
+pub mod slice;
+pub mod table;
+pub mod timestamp;
+
+use std::sync::{Arc, Weak};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use protocol::record_batch::{Batch, BatchHeader};
+use s3stream::block_ref::BlockRef;
+use s3stream::budget::Permit;
+use s3stream::ids::{LaneNumber, StreamEpoch, StreamId};
+use s3stream::stream::StreamIndex;
+use s3stream::wal::{Append, Attachment, Lane, LaneEnded, Prefix, StreamSink};
+use uuid::Uuid;
+
+use crate::config::topic::TopicConfig;
+use crate::fetch::interest::FetchInterest;
+use append::AppendError;
+use attachment::ProducerAttachment;
+use producer_state::{ActiveProducer, KnownBatch, ProducerStates, Sequenced};
+
+/// One partition that this broker leads.
+pub struct Partition {
+    /// Name of its topic.
+    pub topic: Arc<str>,
+    /// Id of its topic.
+    pub topic_id: Uuid,
+    /// Its index in the topic.
+    pub index: i32,
+    /// Its log.
+    pub stream: StreamId,
+    /// The epoch under which this incarnation leads it.
+    pub leader_epoch: StreamEpoch,
+    /// Its topic's configuration, swapped when that changes.
+    pub config: Arc<ArcSwap<TopicConfig>>,
+    state: Mutex<State>,
+}
+
+struct State {
+    log_start_offset: u64,
+    high_watermark: u64,
+    log_end_offset: u64,
+    blocks: StreamIndex,
+    producers: ProducerStates,
+    interests: Vec<(Weak<FetchInterest>, u32)>,
+    deleted: bool,
+}
+
+/// A batch that has taken effect in order; it may be answered once `at` is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of its first record.
+    pub base_offset: i64,
+    /// Offset of its last record.
+    pub last_offset: i64,
+    /// The append time, where the topic keeps that; else -1.
+    pub log_append_time_ms: i64,
+    /// The partition's log start.
+    pub log_start_offset: i64,
+    /// The lane object that holds it; None: durable already (a repeat of an old batch).
+    pub at: Option<LaneNumber>,
+}
+
+/// The offsets of a partition at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offsets {
+    /// The first offset that is kept.
+    pub log_start: i64,
+    /// The first offset that nobody may read yet.
+    pub high_watermark: i64,
+    /// The offset that the next record gets.
+    pub log_end: i64,
+}
+
+/// What a read found, before its bytes.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The offsets at that moment.
+    pub offsets: Offsets,
+    /// The blocks that hold what was asked for, in offset order; empty at the end of the log.
+    pub blocks: Vec<BlockRef>,
+}
+
+/// Why a read is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadRefused {
+    /// Below the log start or above the end.
+    #[error("offset {offset} is outside {}..={}", .offsets.log_start, .offsets.log_end)]
+    OutOfRange {
+        /// What was asked for.
+        offset: i64,
+        /// What there is.
+        offsets: Offsets,
+    },
+    /// The client knows an older leader epoch (KIP-320).
+    #[error("leader epoch {got} is older than {current}")]
+    FencedLeaderEpoch {
+        /// The client's.
+        got: i32,
+        /// Ours.
+        current: i32,
+    },
+    /// The client knows a newer leader epoch: we are not the leader any more, or do not know it yet.
+    #[error("leader epoch {got} is newer than {current}")]
+    UnknownLeaderEpoch {
+        /// The client's.
+        got: i32,
+        /// Ours.
+        current: i32,
+    },
+}
+
+/// What recovery knows of a partition.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// The first offset that is kept.
+    pub log_start_offset: u64,
+    /// All its blocks, in offset order.
+    pub blocks: Vec<BlockRef>,
+    /// What was kept of its producers' batches, in offset order.
+    pub producers: Vec<(u64, ProducerAttachment)>,
+}
+
+/// Where and how to append.
+pub struct AppendContext<'a> {
+    /// This incarnation's lane.
+    pub lane: &'a Lane,
+    /// Wall clock, milliseconds.
+    pub now_ms: i64,
+    /// Charge of the frame that the batch lies in, or a part of it.
+    pub charge: Option<Permit>,
+}
+
+impl Partition {
+    /// A partition as recovery found it; an empty one for a new stream.
+    pub fn open(
+        topic: Arc<str>,
+        topic_id: Uuid,
+        index: i32,
+        stream: StreamId,
+        leader_epoch: StreamEpoch,
+        config: Arc<ArcSwap<TopicConfig>>,
+        recovered: Recovered,
+    ) -> Arc<Partition> {
+        let mut blocks = StreamIndex::new(recovered.log_start_offset);
+        for block in &recovered.blocks {
+            blocks.push(*block);
+        }
+        let end = recovered.blocks.last().map_or(recovered.log_start_offset, |b| b.end);
+        let mut producers = ProducerStates::default();
+        for (base, a) in &recovered.producers {
+            let base_offset = *base as i64;
+            let known = KnownBatch {
+                first_sequence: a.base_sequence,
+                last_sequence: last_sequence(a.base_sequence, a.last_offset_delta),
+                base_offset,
+                last_offset: base_offset + i64::from(a.last_offset_delta),
+                timestamp: a.max_timestamp,
+                at: None,
+            };
+            if !a.control {
+                producers.record(a.producer_id, a.producer_epoch, known);
+            }
+        }
+        let state = State {
+            log_start_offset: recovered.log_start_offset,
+            high_watermark: end,
+            log_end_offset: end,
+            blocks,
+            producers,
+            interests: Vec::new(),
+            deleted: false,
+        };
+        Arc::new(Partition {
+            topic,
+            topic_id,
+            index,
+            stream,
+            leader_epoch,
+            config,
+            state: Mutex::new(state),
+        })
+    }
+
+    /// Appends a batch that [`append::validate`] passed. In order, whole, exactly once if it has a producer id.
+    pub fn append(
+        self: &Arc<Self>,
+        batch: &Batch,
+        max_timestamp: i64,
+        context: AppendContext<'_>,
+    ) -> Result<Appended, AppendError> {
+        let header = batch.header();
+        let config = self.config.load();
+        let log_append_time = config.log_append_time.then_some(context.now_ms);
+        let mut state = self.state.lock();
+        if state.deleted {
+            return Err(AppendError::Deleted);
+        }
+        let log_start_offset = state.log_start_offset as i64;
+        if header.has_producer_id()
+            && let Sequenced::Duplicate(known) = state.producers.check(header)?
+        {
+            // Joins the original's outcome: durable when its lane object is (SAFETY F8, PRACTICE P8).
+            return Ok(Appended {
+                base_offset: known.base_offset,
+                last_offset: known.last_offset,
+                log_append_time_ms: if config.log_append_time { known.timestamp } else { -1 },
+                log_start_offset,
+                at: known.at,
+            });
+        }
+        let base = state.log_end_offset;
+        let epoch = self.leader_epoch.0 as i32;
+        let (prefix, max_timestamp) = match log_append_time {
+            None => (protocol::record_batch::stamp(header, base as i64, epoch), max_timestamp),
+            Some(now) => {
+                (protocol::record_batch::stamp_log_append_time(batch, base as i64, epoch, now), now)
+            }
+        };
+        let kept = ProducerAttachment::of(header).map(|a| ProducerAttachment { max_timestamp, ..a });
+        let append = Append {
+            stream: self.stream,
+            epoch: self.leader_epoch,
+            base,
+            count: header.record_count as u32,
+            max_timestamp,
+            prefix: Prefix::new(&prefix),
+            body: batch.body(),
+            attachment: kept.map(|a| Attachment::new(&a.encode())),
+            sink: self.clone() as Arc<dyn StreamSink>,
+            charge: context.charge,
+        };
+        let at = context.lane.push(append).map_err(AppendError::LaneEnded)?;
+        let last_offset = base as i64 + i64::from(header.last_offset_delta);
+        state.log_end_offset = last_offset as u64 + 1;
+        if let Some(kept) = kept {
+            let known = KnownBatch {
+                first_sequence: header.base_sequence,
+                last_sequence: header.last_sequence(),
+                base_offset: base as i64,
+                last_offset,
+                timestamp: max_timestamp,
+                at: Some(at),
+            };
+            state.producers.record(kept.producer_id, kept.producer_epoch, known);
+        }
+        Ok(Appended {
+            base_offset: base as i64,
+            last_offset,
+            log_append_time_ms: log_append_time.unwrap_or(-1),
+            log_start_offset,
+            at: Some(at),
+        })
+    }
+
+    /// The offsets now.
+    pub fn offsets(&self) -> Offsets {
+        self.state.lock().offsets()
+    }
+
+    /// Is the client's idea of the leader epoch ours? -1 is no idea (KIP-320).
+    pub fn check_epoch(&self, current_leader_epoch: i32) -> Result<(), ReadRefused> {
+        let current = self.leader_epoch.0 as i32;
+        match current_leader_epoch {
+            -1 => Ok(()),
+            got if got < current => Err(ReadRefused::FencedLeaderEpoch { got, current }),
+            got if got > current => Err(ReadRefused::UnknownLeaderEpoch { got, current }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The blocks from `offset` on, about `max_bytes` of them and one at least, of what is durable.
+    pub fn find(&self, offset: i64, max_bytes: usize) -> Result<Found, ReadRefused> {
+        let state = self.state.lock();
+        let offsets = state.offsets();
+        if offset < offsets.log_start || offset > offsets.log_end {
+            return Err(ReadRefused::OutOfRange { offset, offsets });
+        }
+        let blocks = if offset < offsets.high_watermark {
+            state.blocks.lookup(offset as u64, max_bytes)
+        } else {
+            Vec::new()
+        };
+        Ok(Found { offsets, blocks })
+    }
+
+    /// Blocks that may hold the first record at or after `timestamp`, in offset order.
+    pub fn blocks_from_timestamp(&self, timestamp: i64) -> Vec<BlockRef> {
+        self.state.lock().blocks.blocks_from_timestamp(timestamp)
+    }
+
+    /// The block that holds the record with the largest timestamp.
+    pub fn block_of_max_timestamp(&self) -> Option<BlockRef> {
+        self.state.lock().blocks.max_timestamp_block()
+    }
+
+    /// The largest leader epoch up to `asked` that wrote something, and the offset after its last record (KIP-101);
+    /// for our own epoch that is the high watermark.
+    pub fn end_offset_for_epoch(&self, asked: i32) -> Option<(i32, i64)> {
+        let state = self.state.lock();
+        if asked == self.leader_epoch.0 as i32 {
+            return Some((asked, state.high_watermark as i64));
+        }
+        let asked = StreamEpoch(u32::try_from(asked).ok()?);
+        state.blocks.end_offset_for_epoch(asked).map(|(epoch, end)| (epoch.0 as i32, end as i64))
+    }
+
+    /// Wakes `interest` in `slot` when the high watermark moves, until it is dropped.
+    pub fn register(&self, interest: &Arc<FetchInterest>, slot: u32) {
+        let mut state = self.state.lock();
+        state.interests.retain(|(weak, _)| weak.strong_count() > 0);
+        state.interests.push((Arc::downgrade(interest), slot));
+    }
+
+    /// Takes back what `register` did.
+    pub fn unregister(&self, interest: &Arc<FetchInterest>, slot: u32) {
+        let mut state = self.state.lock();
+        state.interests.retain(|(weak, s)| *s != slot || !std::ptr::eq(weak.as_ptr(), Arc::as_ptr(interest)));
+    }
+
+    /// Producers seen within the expiry.
+    pub fn active_producers(&self) -> Vec<ActiveProducer> {
+        self.state.lock().producers.active()
+    }
+
+    /// Forgets producers that have been silent for `producer.id.expiration.ms`.
+    pub fn expire_producers(&self, now_ms: i64, expiration_ms: i64, durable_below: LaneNumber) {
+        self.state.lock().producers.expire(now_ms, expiration_ms, durable_below);
+    }
+
+    /// The topic is gone: appends are refused, waiting fetches wake up to find out.
+    pub fn delete(&self) {
+        let mut state = self.state.lock();
+        state.deleted = true;
+        for (interest, slot) in state.interests.drain(..) {
+            if let Some(interest) = interest.upgrade() {
+                interest.mark(slot, 0);
+            }
+        }
+    }
+}
+
+impl State {
+    fn offsets(&self) -> Offsets {
+        Offsets {
+            log_start: self.log_start_offset as i64,
+            high_watermark: self.high_watermark as i64,
+            log_end: self.log_end_offset as i64,
+        }
+    }
+}
+
+impl StreamSink for Partition {
+    fn durable(&self, _number: LaneNumber, blocks: &[BlockRef]) {
+        let mut state = self.state.lock();
+        let mut bytes = 0;
+        for block in blocks {
+            assert_eq!(
+                block.base, state.high_watermark,
+                "{}-{}: a durable block leaves a hole at the high watermark",
+                self.topic, self.index
+            );
+            state.high_watermark = block.end;
+            state.blocks.push(*block);
+            bytes += block.length as usize;
+        }
+        assert!(state.high_watermark <= state.log_end_offset, "high watermark above the end of the log");
+        state.interests.retain(|(weak, slot)| match weak.upgrade() {
+            Some(interest) => {
+                interest.mark(*slot, bytes);
+                true
+            }
+            None => false,
+        });
+    }
+}
+
+fn last_sequence(first: i32, delta: i32) -> i32 {
+    // Sequences wrap from the largest i32 to 0 (DefaultRecordBatch.incrementSequence).
+    if first > i32::MAX - delta { delta - (i32::MAX - first) - 1 } else { first + delta }
+}
+
+/// The lane ended before the batch was durable: what the producer is told, see `error.rs`.
+pub type AppendOutcome = Result<Appended, AppendError>;
+
+/// Does `header` say what the topic's configuration wants to look into?
+pub fn needs_records(header: &BatchHeader, config: &TopicConfig) -> bool {
+    config.compacted || header.compression().is_err()
+}
+
+/// Re-export for the reply path.
+pub type Ended = LaneEnded;

@@ -1,0 +1,208 @@
+//! One client. Two tasks: the reader takes frames in order and lets each take effect before it reads the next; the writer
+//! sends the answers in the same order, each when it may leave (PRACTICE P1). What is pipelined is thus appended in
+//! order and answered in order, and several requests share one PUT.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use protocol::StrBytes;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use super::frame_reader::{FrameReader, ReadError};
+use super::reply_queue::{Frame, Reply, reply_queue, resolve};
+use crate::broker::Broker;
+use crate::dispatch::{Close, dispatch};
+use crate::fetch::session::ConnectionFetch;
+
+/// What is known of a client beyond one request.
+pub struct Connection {
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// The listener it uses.
+    pub listener: Arc<str>,
+    /// What it says it is (KIP-511).
+    pub software: Option<(StrBytes, StrBytes)>,
+    /// What its sessionless fetches look at.
+    pub fetch: Arc<ConnectionFetch>,
+}
+
+impl Connection {
+    /// A client that has just connected.
+    pub fn new(peer: SocketAddr, listener: Arc<str>) -> Connection {
+        Connection { peer, listener, software: None, fetch: Arc::new(ConnectionFetch::default()) }
+    }
+}
+
+/// Serves a connection until either side ends it.
+pub async fn serve<R, W>(broker: Arc<Broker>, mut connection: Connection, reader: R, writer: W)
+where
+    R: AsyncRead + Unpin + Send + 'static,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
+    let (replies, queue) = reply_queue();
+    let writing = write_replies(broker.clone(), queue, writer);
+    let reading = read_requests(broker, &mut connection, reader, replies);
+    // Whoever ends first ends the other: an answer that nobody reads, or a request that nobody may answer. But a reader
+    // that ended cleanly (the client closed its half) leaves the answers it is owed to the writer.
+    tokio::pin!(writing);
+    let end = tokio::select! {
+        end = reading => {
+            if matches!(end, End::Client) {
+                writing.await;
+            }
+            end
+        }
+        () = &mut writing => End::Writer,
+    };
+    debug!(peer = %connection.peer, %end, "connection closed");
+}
+
+/// Why a connection was over.
+enum End {
+    Client,
+    Read(ReadError),
+    Request(Close),
+    Writer,
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            End::Client => write!(f, "by the client"),
+            End::Read(e) => write!(f, "{e}"),
+            End::Request(e) => write!(f, "{e}"),
+            End::Writer => write!(f, "answers cannot be written"),
+        }
+    }
+}
+
+async fn read_requests<R: AsyncRead + Unpin>(
+    broker: Arc<Broker>,
+    connection: &mut Connection,
+    reader: R,
+    replies: mpsc::Sender<Reply>,
+) -> End {
+    let mut frames =
+        FrameReader::new(reader, broker.frame_limits(), &broker.budget, broker.config.connections_max_idle());
+    loop {
+        let frame = match frames.next(true).await {
+            Ok(frame) => frame,
+            Err(ReadError::Closed) => return End::Client,
+            Err(e) => return End::Read(e),
+        };
+        let reply = match dispatch(&broker, connection, frame).await {
+            Ok(reply) => reply,
+            Err(close) => return End::Request(close),
+        };
+        if matches!(reply, Reply::None) {
+            continue;
+        }
+        if replies.send(reply).await.is_err() {
+            return End::Writer;
+        }
+    }
+}
+
+async fn write_replies<W: AsyncWrite + Unpin>(
+    broker: Arc<Broker>,
+    mut queue: mpsc::Receiver<Reply>,
+    mut writer: W,
+) {
+    while let Some(reply) = queue.recv().await {
+        let Some(frame) = resolve(reply, &broker.lane).await else { return };
+        if write_frame(&mut writer, frame).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Writes a frame vectored; its charge is given back when it has left.
+async fn write_frame<W: AsyncWrite + Unpin>(writer: &mut W, frame: Frame) -> std::io::Result<()> {
+    let Frame { parts, charge } = frame;
+    match parts.len() {
+        0 => {}
+        1 => writer.write_all(&parts[0]).await?,
+        _ => writer.write_all_buf(&mut Parts::new(parts)).await?,
+    }
+    writer.flush().await?;
+    drop(charge);
+    Ok(())
+}
+
+/// Slices as one buffer, so that a write gathers up to 64 of them.
+struct Parts {
+    parts: std::vec::IntoIter<Bytes>,
+    first: Bytes,
+    remaining: usize,
+}
+
+impl Parts {
+    fn new(parts: Vec<Bytes>) -> Parts {
+        let remaining = parts.iter().map(Bytes::len).sum();
+        let mut parts = parts.into_iter();
+        Parts { first: parts.next().unwrap_or_default(), parts, remaining }
+    }
+}
+
+impl Buf for Parts {
+    fn remaining(&self) -> usize {
+        self.remaining
+    }
+
+    fn chunk(&self) -> &[u8] {
+        if self.first.is_empty() { self.parts.as_slice().first().map_or(&[], |p| p) } else { &self.first }
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [std::io::IoSlice<'a>]) -> usize {
+        let all = std::iter::once(&self.first).chain(self.parts.as_slice()).filter(|p| !p.is_empty());
+        let mut n = 0;
+        for (slot, part) in slices.iter_mut().zip(all) {
+            *slot = std::io::IoSlice::new(part);
+            n += 1;
+        }
+        n
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        self.remaining -= count;
+        while count >= self.first.len() && (count > 0 || self.first.is_empty()) {
+            count -= self.first.len();
+            match self.parts.next() {
+                Some(next) => self.first = next,
+                None => {
+                    self.first = Bytes::new();
+                    break;
+                }
+            }
+        }
+        self.first.advance(count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_one_buffer_however_they_are_advanced() {
+        let parts: Vec<Bytes> =
+            ["", "abc", "", "d", "efgh", ""].iter().map(|s| Bytes::from_static(s.as_bytes())).collect();
+        for step in 1..9 {
+            let mut buffer = Parts::new(parts.clone());
+            let mut out = Vec::new();
+            while buffer.has_remaining() {
+                let n = step.min(buffer.chunk().len());
+                assert!(n > 0);
+                out.extend_from_slice(&buffer.chunk()[..n]);
+                buffer.advance(n);
+            }
+            assert_eq!(out, b"abcdefgh", "in steps of {step}");
+        }
+        let mut buffer = Parts::new(parts);
+        buffer.advance(4);
+        assert_eq!(buffer.copy_to_bytes(4), Bytes::from_static(b"efgh"));
+    }
+}

@@ -1,0 +1,236 @@
+//! Reading frames so that hostile ones cost nothing (I11): the length is judged on the first eight bytes, memory grows with
+//! what has arrived and not with what was announced, and no more than a first piece of a frame is read before ingress has
+//! room for all of it (I8).
+//!
+//! The charge of a frame is taken at once, never in steps: two half-read frames that wait for each other's memory would
+//! wait for ever. A frame that was charged and then stalls is given up after a while, sooner when others wait.
+
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use protocol::api::FrameClass;
+use protocol::frame::{FrameError, FrameHead, FrameLimits, HEAD_BYTES};
+use s3stream::budget::{Budget, ByteSemaphore, Class, ConnectionShare, Permit};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::{Instant, timeout_at};
+
+/// What an idle connection keeps ready.
+const IDLE_BUFFER_BYTES: usize = 4 << 10;
+/// A busy one reads several small frames at once.
+const BUSY_BUFFER_BYTES: usize = 64 << 10;
+/// Read of a frame before it is charged: proof that somebody sends it.
+const UNCHARGED_BYTES: usize = 64 << 10;
+/// Allocated for a frame before that much of it has arrived.
+const FIRST_ALLOCATION_BYTES: usize = 1 << 20;
+/// A frame that makes no progress for so long is given up (`connections.max.idle.ms` is for those between frames).
+const STALL: Duration = Duration::from_secs(30);
+/// The same while other connections wait for memory.
+const STALL_CONTENDED: Duration = Duration::from_secs(3);
+/// Slower than this per second while others wait is a stall, too.
+const RATE_CONTENDED: usize = 256 << 10;
+
+/// Why a connection ends.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The client closed it, between frames.
+    #[error("closed by the client")]
+    Closed,
+    /// The socket failed, or was closed within a frame.
+    #[error("connection lost: {0}")]
+    Io(#[from] std::io::Error),
+    /// The frame's head is refused.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The frame did not arrive in time.
+    #[error("{arrived} of {announced} bytes of a frame arrived, then none for too long")]
+    Stalled {
+        /// Bytes that came.
+        arrived: usize,
+        /// Bytes that were announced.
+        announced: usize,
+    },
+    /// Nothing was asked for `connections.max.idle.ms`.
+    #[error("idle for too long")]
+    Idle,
+}
+
+/// A frame: everything after its length.
+#[derive(Debug)]
+pub struct RequestFrame {
+    /// Key, version and size.
+    pub head: FrameHead,
+    /// The bytes, from the API key on.
+    pub bytes: Bytes,
+    /// What it is charged.
+    pub charge: Permit,
+}
+
+/// The reading half of a connection.
+pub struct FrameReader<R> {
+    socket: R,
+    buffer: BytesMut,
+    buffer_bytes: usize,
+    limits: FrameLimits,
+    ingress: ConnectionShare,
+    ingress_class: ByteSemaphore,
+    control: ByteSemaphore,
+    idle: Duration,
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    /// Reads from `socket` within `limits`, charging `budget`; `idle` is the longest pause between frames.
+    pub fn new(socket: R, limits: FrameLimits, budget: &Budget, idle: Duration) -> FrameReader<R> {
+        FrameReader {
+            socket,
+            buffer: BytesMut::new(),
+            buffer_bytes: IDLE_BUFFER_BYTES,
+            limits,
+            ingress: budget.connection(),
+            ingress_class: budget.class(Class::Ingress).clone(),
+            control: budget.class(Class::Control).clone(),
+            idle,
+        }
+    }
+
+    /// The next frame, charged.
+    pub async fn next(&mut self, authenticated: bool) -> Result<RequestFrame, ReadError> {
+        self.fill_head().await?;
+        let first: [u8; HEAD_BYTES] = self.buffer[..HEAD_BYTES].try_into().expect("filled");
+        let head = FrameHead::parse(&first, &self.limits, authenticated)?;
+        let size = 4 + head.body_bytes;
+        self.fill(size.min(UNCHARGED_BYTES), size).await?;
+        let charge = self.charge(&head, size).await;
+        self.fill(size, size).await?;
+        let mut bytes = self.buffer.split_to(size);
+        bytes.advance(4);
+        if self.buffer.is_empty() {
+            // The frame took the allocation with it, or will when it is dropped; an idle connection keeps none.
+            self.buffer = BytesMut::new();
+        }
+        Ok(RequestFrame { head, bytes: bytes.freeze(), charge })
+    }
+
+    async fn charge(&self, head: &FrameHead, size: usize) -> Permit {
+        match head.api().map(|api| api.frame_class) {
+            Some(FrameClass::Produce) => self.ingress.acquire(size as u64).await,
+            _ => self.control.acquire(size as u64).await,
+        }
+    }
+
+    async fn fill_head(&mut self) -> Result<(), ReadError> {
+        let deadline = Instant::now() + self.idle;
+        while self.buffer.len() < HEAD_BYTES {
+            if self.buffer.capacity() - self.buffer.len() < HEAD_BYTES {
+                self.buffer.reserve(self.buffer_bytes);
+            }
+            let room = self.buffer.capacity() - self.buffer.len();
+            let read = match timeout_at(deadline, self.socket.read_buf(&mut self.buffer)).await {
+                Ok(read) => read?,
+                Err(_) => return Err(ReadError::Idle),
+            };
+            if read == 0 {
+                return Err(if self.buffer.is_empty() { ReadError::Closed } else { lost() });
+            }
+            self.buffer_bytes = if read == room { BUSY_BUFFER_BYTES } else { IDLE_BUFFER_BYTES };
+        }
+        Ok(())
+    }
+
+    /// Reads until the buffer holds `want` bytes of a frame of `size`, and not a byte beyond the frame unless it came
+    /// along with what was asked for.
+    async fn fill(&mut self, want: usize, size: usize) -> Result<(), ReadError> {
+        while self.buffer.len() < want {
+            let have = self.buffer.len();
+            if self.buffer.capacity() < want {
+                let target =
+                    if have < FIRST_ALLOCATION_BYTES { size.min(FIRST_ALLOCATION_BYTES) } else { size };
+                self.buffer.reserve(target.max(want.min(FIRST_ALLOCATION_BYTES)) - have);
+            }
+            let contended = self.ingress_class.usage().waiting > 0;
+            let patience = if contended { STALL_CONTENDED } else { STALL };
+            let deadline = Instant::now() + patience;
+            let floor =
+                if contended { (RATE_CONTENDED * STALL_CONTENDED.as_secs() as usize).min(want - have) } else { 1 };
+            let mut got = 0;
+            while got < floor {
+                let mut room = (&mut self.buffer).limit(size - have - got);
+                match timeout_at(deadline, self.socket.read_buf(&mut room)).await {
+                    Ok(Ok(0)) => return Err(lost()),
+                    Ok(read) => got += read?,
+                    Err(_) => return Err(ReadError::Stalled { arrived: have + got, announced: size }),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn lost() -> ReadError {
+    ReadError::Io(std::io::ErrorKind::UnexpectedEof.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+
+    fn frame(api_key: i16, body: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.put_i32(4 + body as i32);
+        bytes.put_i16(api_key);
+        bytes.put_i16(3);
+        bytes.resize(8 + body, 7);
+        bytes
+    }
+
+    fn reader(budget: &Budget) -> (tokio::io::DuplexStream, FrameReader<tokio::io::DuplexStream>) {
+        let (client, server) = tokio::io::duplex(1 << 20);
+        (client, FrameReader::new(server, FrameLimits::default(), budget, Duration::from_secs(600)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_of_all_sizes_come_out_whole_and_charged() {
+        let budget = Budget::new(512 << 20);
+        let (mut client, mut reader) = reader(&budget);
+        let sizes = [0, 1, 100, 5_000, 70_000, 3 << 20, 9, 1 << 20];
+        let sender = tokio::spawn(async move {
+            for size in sizes {
+                client.write_all(&frame(0, size)).await.unwrap();
+            }
+            client
+        });
+        for size in sizes {
+            let frame = reader.next(true).await.unwrap();
+            assert_eq!(frame.bytes.len(), 4 + size);
+            assert!(frame.bytes[4..].iter().all(|b| *b == 7));
+            assert_eq!(frame.charge.bytes(), 8 + size as u64);
+        }
+        drop(sender.await.unwrap());
+        assert!(matches!(reader.next(true).await, Err(ReadError::Closed)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_announcement_alone_is_charged_nothing_and_given_up() {
+        let budget = Budget::new(512 << 20);
+        let (mut client, mut reader) = reader(&budget);
+        client.write_all(&frame(0, 50 << 20)[..8]).await.unwrap();
+        assert!(matches!(
+            reader.next(true).await,
+            Err(ReadError::Stalled { arrived: 8, announced }) if announced == 8 + (50 << 20)
+        ));
+        assert_eq!(budget.class(Class::Ingress).usage().peak, 0);
+        assert!(reader.buffer.capacity() <= 1 << 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_ends_and_a_torn_one_says_so() {
+        let budget = Budget::new(512 << 20);
+        let (client, mut idle) = reader(&budget);
+        assert!(matches!(idle.next(true).await, Err(ReadError::Idle)));
+        drop(client);
+        let (mut client, mut torn) = reader(&budget);
+        client.write_all(&frame(3, 10)[..12]).await.unwrap();
+        drop(client);
+        assert!(matches!(torn.next(true).await, Err(ReadError::Io(_))));
+    }
+}
