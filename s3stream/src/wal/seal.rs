@@ -145,9 +145,12 @@ impl Sealer<'_> {
     async fn read_up(&mut self) -> Result<ReadUp, SealError> {
         let mut unreadable = Vec::new();
         let mut number = self.trim.0;
+        // A number that was absent once in this pass is missing: who reads it again chases a fast owner for ever (L3).
+        let mut read_below = number;
         loop {
-            if !self.known.contains_key(&number) {
+            if number >= read_below && !self.known.contains_key(&number) {
                 self.read_ahead(number).await?;
+                read_below = number + READ_AHEAD;
             }
             match self.known.get(&number) {
                 None => return Ok(ReadUp::Missing(number)),
