@@ -126,10 +126,8 @@ fn no_block_straddles_chunks_or_passes_its_bound_but_a_single_large_append() {
     let sizes = [100, 300 << 10, 300 << 10, 300 << 10, 200 << 10, 3 << 20, 1, 512 << 10, 1 << 20, 7];
     let body: usize = sizes.iter().sum();
     let mut builder = builder(body);
-    let mut at = 0;
-    for (i, &size) in sizes.iter().enumerate() {
-        builder.append(StreamId(1), StreamEpoch(0), at, at + 1, i as i64, &[&vec![i as u8; size]]);
-        at += 1;
+    for (&size, at) in sizes.iter().zip(0u64..) {
+        builder.append(StreamId(1), StreamEpoch(0), at, at + 1, at as i64, &[&vec![at as u8; size]]);
     }
     let object = builder.finish();
     assert!(object.payload.iter().all(|chunk| chunk.len() <= 3 << 20));
@@ -168,14 +166,15 @@ fn a_hole_in_a_stream_is_never_written() {
 fn lying_lengths_are_refused_although_their_crc_is_right() {
     let object = sample();
     let honest = object.index.clone();
-    let lies: Vec<(&str, Box<dyn Fn(&mut Vec<IndexEntry>)>)> = vec![
-        ("length beyond the object", Box::new(|e| e[0].length = u32::MAX)),
-        ("position beyond the object", Box::new(|e| e[1].position = u64::MAX - 3)),
-        ("overlap", Box::new(|e| e[1].position -= 1)),
-        ("gap", Box::new(|e| e[1].position += 1)),
-        ("empty", Box::new(|e| e[0].length = 0)),
-        ("no offsets", Box::new(|e| e[0].end = e[0].base)),
-        ("ends before it begins", Box::new(|e| e[0].end = e[0].base - 1)),
+    type Lie = fn(&mut Vec<IndexEntry>);
+    let lies: [(&str, Lie); 7] = [
+        ("length beyond the object", |e| e[0].length = u32::MAX),
+        ("position beyond the object", |e| e[1].position = u64::MAX - 3),
+        ("overlap", |e| e[1].position -= 1),
+        ("gap", |e| e[1].position += 1),
+        ("empty", |e| e[0].length = 0),
+        ("no offsets", |e| e[0].end = e[0].base),
+        ("ends before it begins", |e| e[0].end = e[0].base - 1),
     ];
     let body = bytes_of(&object)
         .slice(..object.index.last().map(|e| e.position + u64::from(e.length)).unwrap() as usize);
