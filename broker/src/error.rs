@@ -2,6 +2,7 @@
 
 use protocol::error::ErrorCode;
 use s3stream::journal::ProposeError;
+use s3stream::wal::NoRoom;
 
 use crate::partition::ReadRefused;
 use crate::partition::append::AppendError;
@@ -23,6 +24,14 @@ pub fn append_error_code(error: &AppendError) -> ErrorCode {
     }
 }
 
+/// What a producer is told when the lane has no room for it.
+pub fn no_room_code(error: &NoRoom) -> ErrorCode {
+    match error {
+        NoRoom::Ended(_) => ErrorCode::NotLeaderOrFollower,
+        NoRoom::StoreRefuses(_) => ErrorCode::KafkaStorageError,
+    }
+}
+
 /// What a consumer is told.
 pub fn read_error_code(error: &ReadRefused) -> ErrorCode {
     match error {
@@ -35,8 +44,8 @@ pub fn read_error_code(error: &ReadRefused) -> ErrorCode {
 /// What the sender of a change of metadata is told, beside what the handler has checked itself.
 pub fn propose_error_code(error: &ProposeError) -> ErrorCode {
     match error {
-        // Judged on an image that changed since the handler looked: the client asks again.
-        ProposeError::Refused(_) => ErrorCode::ConcurrentTransactions,
+        // Judged on an image that changed since the handler looked.
+        ProposeError::Refused(_) => ErrorCode::UnknownServerError,
         _ => ErrorCode::RequestTimedOut,
     }
 }

@@ -15,6 +15,7 @@ use crate::dispatch::Close;
 use crate::server::connection::Connection;
 use crate::server::reply_queue::Reply;
 
+/// Serves the request; see the file header.
 pub fn handle(
     _broker: &Arc<Broker>,
     connection: &mut Connection,

@@ -21,6 +21,7 @@ use crate::dispatch::{Close, RequestContext};
 use crate::server::reply_queue::Reply;
 use crate::topics::create_topics;
 
+/// Serves the request; see the file header.
 pub async fn handle(
     broker: &Arc<Broker>,
     ctx: &RequestContext,
@@ -98,7 +99,7 @@ fn topic_result(
             .with_name(text(&c.name))
             .with_value(c.value.as_deref().map(text))
             .with_read_only(c.read_only)
-            .with_config_source(c.source)
+            .with_config_source(c.source as i8)
             .with_is_sensitive(c.sensitive)
     });
     let response = response

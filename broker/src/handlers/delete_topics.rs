@@ -20,6 +20,7 @@ use crate::metadata::TopicImage;
 use crate::server::reply_queue::Reply;
 use crate::topics::delete_topic;
 
+/// Serves the request; see the file header.
 pub async fn handle(
     broker: &Arc<Broker>,
     ctx: &RequestContext,

@@ -18,6 +18,7 @@ use crate::server::reply_queue::Reply;
 /// `EndpointType.BROKER`.
 const BROKERS: i8 = 1;
 
+/// Serves the request; see the file header.
 pub fn handle(
     broker: &Arc<Broker>,
     ctx: &RequestContext,

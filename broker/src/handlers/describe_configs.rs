@@ -23,6 +23,7 @@ use crate::dispatch::{Close, RequestContext};
 use crate::metadata::ConfigResource;
 use crate::server::reply_queue::Reply;
 
+/// Serves the request; see the file header.
 pub fn handle(
     broker: &Arc<Broker>,
     ctx: &RequestContext,
@@ -107,13 +108,13 @@ impl Shape {
             DescribeConfigsSynonym::default()
                 .with_name(text(&s.name))
                 .with_value(s.value.as_deref().map(text))
-                .with_source(s.source)
+                .with_source(s.source as i8)
         });
         let result = DescribeConfigsResourceResult::default()
             .with_name(text(&c.name))
             .with_value(c.value.as_deref().map(text))
             .with_read_only(c.read_only)
-            .with_config_source(c.source)
+            .with_config_source(c.source as i8)
             .with_is_sensitive(c.sensitive)
             .with_synonyms(synonyms.collect());
         if self.version < 3 {

@@ -30,6 +30,7 @@ use crate::server::reply_queue::{Frame, Reply};
 /// `READ_COMMITTED` of `isolation_level`.
 const READ_COMMITTED: i8 = 1;
 
+/// Serves the request; see the file header.
 pub fn handle(
     broker: &Arc<Broker>,
     ctx: &RequestContext,

@@ -26,6 +26,7 @@ use crate::topics::create_topics;
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 
+/// Serves the request; see the file header.
 pub async fn handle(
     broker: &Arc<Broker>,
     ctx: &RequestContext,

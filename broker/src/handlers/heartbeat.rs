@@ -16,6 +16,7 @@ use crate::coordinator::group::{GroupResponse, convert};
 use crate::dispatch::{Close, RequestContext};
 use crate::server::reply_queue::Reply;
 
+/// Serves the request; see the file header.
 pub fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: HeartbeatRequest) -> Result<Reply, Close> {
     let (version, correlation_id) = (ctx.version, ctx.correlation_id);
     let heartbeat = convert::heartbeat::request(&request);

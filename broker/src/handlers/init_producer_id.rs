@@ -15,6 +15,7 @@ use crate::broker::Broker;
 use crate::dispatch::{Close, RequestContext};
 use crate::server::reply_queue::Reply;
 
+/// Serves the request; see the file header.
 pub async fn handle(
     broker: &Arc<Broker>,
     ctx: &RequestContext,

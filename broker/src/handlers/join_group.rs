@@ -15,6 +15,7 @@ use crate::coordinator::group::{GroupResponse, JoinGroupAnswer, convert, new_mem
 use crate::dispatch::{Close, RequestContext};
 use crate::server::reply_queue::Reply;
 
+/// Serves the request; see the file header.
 pub fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: JoinGroupRequest) -> Result<Reply, Close> {
     let (version, correlation_id) = (ctx.version, ctx.correlation_id);
     let join = convert::join_group::request(version, ctx.client_id(), &ctx.client_host, &request);

@@ -29,6 +29,7 @@ const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 
+/// Serves the request; see the file header.
 pub fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: ListOffsetsRequest) -> Result<Reply, Close> {
     let (broker, version, correlation_id) = (broker.clone(), ctx.version, ctx.correlation_id);
     Ok(Reply::Parked(Box::pin(async move {

@@ -26,6 +26,7 @@ use crate::metadata::{MetadataImage, TopicImage};
 use crate::server::reply_queue::Reply;
 use crate::topics::create_topics;
 
+/// Serves the request; see the file header.
 pub async fn handle(
     broker: &Arc<Broker>,
     ctx: &RequestContext,

@@ -17,6 +17,7 @@ use crate::coordinator::group::{FetchedOffset, OffsetFetch, OffsetFetchAnswer, c
 use crate::dispatch::{Close, RequestContext};
 use crate::server::reply_queue::Reply;
 
+/// Serves the request; see the file header.
 pub async fn handle(
     broker: &Arc<Broker>,
     ctx: &RequestContext,

@@ -45,6 +45,7 @@ struct Refused {
     records: Vec<(i32, String)>,
 }
 
+/// Serves the request; see the file header.
 pub async fn handle(
     broker: &Arc<Broker>,
     ctx: &RequestContext,

@@ -15,6 +15,7 @@ use crate::coordinator::group::{GroupResponse, SyncGroupAnswer, convert};
 use crate::dispatch::{Close, RequestContext};
 use crate::server::reply_queue::Reply;
 
+/// Serves the request; see the file header.
 pub fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: SyncGroupRequest) -> Result<Reply, Close> {
     let (version, correlation_id) = (ctx.version, ctx.correlation_id);
     let asked = if convert::sync_group::has_mandatory_protocol(version, &request) {

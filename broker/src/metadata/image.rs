@@ -159,7 +159,7 @@ impl MetadataImage {
 
     fn apply_record(&mut self, at: MutationPoint, record: &MetadataRecord) -> Result<(), Illegal> {
         match record {
-            MetadataRecord::Storage(record) => self.catalog.apply(at, record),
+            MetadataRecord::Storage(record) => Ok(self.catalog.apply(at, record)?),
             MetadataRecord::BrokerRegistered { node_id, endpoints, peer_address, rack, release } => {
                 let incarnation = Incarnation { seq: at.seq, index: at.index };
                 if !self.catalog.is_live(incarnation) {
@@ -169,7 +169,10 @@ impl MetadataImage {
                     return Err(Illegal::new(format!("node {node_id} is registered as {other}")));
                 }
                 // An ended incarnation of the same node is history that nobody asks for.
-                self.brokers.retain(|_, b| b.node_id != *node_id);
+                let old = self.brokers.iter().filter(|(_, b)| b.node_id == *node_id).map(|(i, _)| *i);
+                for incarnation in old.collect::<Vec<_>>() {
+                    self.brokers.remove(&incarnation);
+                }
                 let registration = BrokerRegistration {
                     node_id: *node_id,
                     endpoints: endpoints.clone(),
@@ -334,7 +337,7 @@ impl Image for MetadataImage {
 }
 
 fn malformed(e: WireError) -> DecodeError {
-    DecodeError::malformed(e.to_string())
+    DecodeError::Malformed(e.to_string())
 }
 
 fn decode_image(r: &mut Reader) -> Result<MetadataImage, DecodeError> {

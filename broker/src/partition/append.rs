@@ -18,7 +18,7 @@ pub enum AppendError {
     #[error(transparent)]
     Batch(#[from] BatchError),
     /// Records in it are refused.
-    #[error("{} records are refused", .0.len())]
+    #[error("{} records are refused", .1.len())]
     Records(ErrorCode, Vec<RecordError>),
     /// Out of order, or from a fenced producer.
     #[error(transparent)]

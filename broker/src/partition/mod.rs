@@ -19,12 +19,13 @@ use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use protocol::record_batch::{Batch, BatchHeader};
+use protocol::record_batch::Batch;
 use s3stream::block_ref::BlockRef;
 use s3stream::budget::Permit;
 use s3stream::ids::{LaneNumber, StreamEpoch, StreamId};
 use s3stream::stream::StreamIndex;
-use s3stream::wal::{Append, Attachment, Lane, LaneEnded, Prefix, StreamSink};
+use s3stream::object::AttachmentEntry;
+use s3stream::wal::{Append, Attachment, Lane, Prefix, StreamSink};
 use uuid::Uuid;
 
 use crate::config::topic::TopicConfig;
@@ -124,17 +125,6 @@ pub enum ReadRefused {
     },
 }
 
-/// What recovery knows of a partition.
-#[derive(Debug, Default)]
-pub struct Recovered {
-    /// The first offset that is kept.
-    pub log_start_offset: u64,
-    /// All its blocks, in offset order.
-    pub blocks: Vec<BlockRef>,
-    /// What was kept of its producers' batches, in offset order.
-    pub producers: Vec<(u64, ProducerAttachment)>,
-}
-
 /// Where and how to append.
 pub struct AppendContext<'a> {
     /// This incarnation's lane.
@@ -146,7 +136,8 @@ pub struct AppendContext<'a> {
 }
 
 impl Partition {
-    /// A partition as recovery found it; an empty one for a new stream.
+    /// A partition as recovery found it; with an empty index for a new stream. `blocks` has our epoch begun.
+    #[allow(clippy::too_many_arguments, reason = "each is a fact of its own, said once")]
     pub fn open(
         topic: Arc<str>,
         topic_id: Uuid,
@@ -154,46 +145,33 @@ impl Partition {
         stream: StreamId,
         leader_epoch: StreamEpoch,
         config: Arc<ArcSwap<TopicConfig>>,
-        recovered: Recovered,
+        blocks: StreamIndex,
+        attachments: &[AttachmentEntry],
     ) -> Arc<Partition> {
-        let mut blocks = StreamIndex::new(recovered.log_start_offset);
-        for block in &recovered.blocks {
-            blocks.push(*block);
-        }
-        let end = recovered.blocks.last().map_or(recovered.log_start_offset, |b| b.end);
         let mut producers = ProducerStates::default();
-        for (base, a) in &recovered.producers {
-            let base_offset = *base as i64;
+        for entry in attachments {
+            let Some(a) = ProducerAttachment::decode(&entry.bytes).filter(|a| !a.control) else { continue };
+            let base_offset = entry.offset as i64;
             let known = KnownBatch {
                 first_sequence: a.base_sequence,
-                last_sequence: last_sequence(a.base_sequence, a.last_offset_delta),
+                last_sequence: protocol::record_batch::increment_sequence(a.base_sequence, a.last_offset_delta),
                 base_offset,
                 last_offset: base_offset + i64::from(a.last_offset_delta),
                 timestamp: a.max_timestamp,
                 at: None,
             };
-            if !a.control {
-                producers.record(a.producer_id, a.producer_epoch, known);
-            }
+            producers.record(a.producer_id, a.producer_epoch, known);
         }
         let state = State {
-            log_start_offset: recovered.log_start_offset,
-            high_watermark: end,
-            log_end_offset: end,
+            log_start_offset: blocks.start(),
+            high_watermark: blocks.end(),
+            log_end_offset: blocks.end(),
             blocks,
             producers,
             interests: Vec::new(),
             deleted: false,
         };
-        Arc::new(Partition {
-            topic,
-            topic_id,
-            index,
-            stream,
-            leader_epoch,
-            config,
-            state: Mutex::new(state),
-        })
+        Arc::new(Partition { topic, topic_id, index, stream, leader_epoch, config, state: Mutex::new(state) })
     }
 
     /// Appends a batch that [`append::validate`] passed. In order, whole, exactly once if it has a producer id.
@@ -238,9 +216,9 @@ impl Partition {
             base,
             count: header.record_count as u32,
             max_timestamp,
-            prefix: Prefix::new(&prefix),
+            prefix: Prefix::new(&prefix).expect("a batch header fits a prefix"),
             body: batch.body(),
-            attachment: kept.map(|a| Attachment::new(&a.encode())),
+            attachment: kept.and_then(|a| Attachment::new(&a.encode())),
             sink: self.clone() as Arc<dyn StreamSink>,
             charge: context.charge,
         };
@@ -291,7 +269,7 @@ impl Partition {
             return Err(ReadRefused::OutOfRange { offset, offsets });
         }
         let blocks = if offset < offsets.high_watermark {
-            state.blocks.lookup(offset as u64, max_bytes)
+            state.blocks.lookup(offset as u64, max_bytes as u64).unwrap_or_default()
         } else {
             Vec::new()
         };
@@ -300,12 +278,12 @@ impl Partition {
 
     /// Blocks that may hold the first record at or after `timestamp`, in offset order.
     pub fn blocks_from_timestamp(&self, timestamp: i64) -> Vec<BlockRef> {
-        self.state.lock().blocks.blocks_from_timestamp(timestamp)
+        self.state.lock().blocks.blocks_from_timestamp(timestamp).collect()
     }
 
     /// The block that holds the record with the largest timestamp.
     pub fn block_of_max_timestamp(&self) -> Option<BlockRef> {
-        self.state.lock().blocks.max_timestamp_block()
+        self.state.lock().blocks.block_of_max_timestamp()
     }
 
     /// The largest leader epoch up to `asked` that wrote something, and the offset after its last record (KIP-101);
@@ -317,6 +295,12 @@ impl Partition {
         }
         let asked = StreamEpoch(u32::try_from(asked).ok()?);
         state.blocks.end_offset_for_epoch(asked).map(|(epoch, end)| (epoch.0 as i32, end as i64))
+    }
+
+    /// The leader epoch that wrote the first offset that is kept.
+    pub fn epoch_at_log_start(&self) -> Option<i32> {
+        let state = self.state.lock();
+        state.blocks.epoch_at(state.log_start_offset).map(|epoch| epoch.0 as i32)
     }
 
     /// Wakes `interest` in `slot` when the high watermark moves, until it is dropped.
@@ -388,19 +372,3 @@ impl StreamSink for Partition {
         });
     }
 }
-
-fn last_sequence(first: i32, delta: i32) -> i32 {
-    // Sequences wrap from the largest i32 to 0 (DefaultRecordBatch.incrementSequence).
-    if first > i32::MAX - delta { delta - (i32::MAX - first) - 1 } else { first + delta }
-}
-
-/// The lane ended before the batch was durable: what the producer is told, see `error.rs`.
-pub type AppendOutcome = Result<Appended, AppendError>;
-
-/// Does `header` say what the topic's configuration wants to look into?
-pub fn needs_records(header: &BatchHeader, config: &TopicConfig) -> bool {
-    config.compacted || header.compression().is_err()
-}
-
-/// Re-export for the reply path.
-pub type Ended = LaneEnded;

@@ -1,0 +1,97 @@
+//! One broker process: what its handlers share. How it comes to be is `start.rs`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use protocol::frame::FrameLimits;
+use s3stream::block_ref::LaneRef;
+use s3stream::budget::{Budget, Class};
+use s3stream::cache::Reader;
+use s3stream::env::Env;
+use s3stream::ids::Incarnation;
+use s3stream::journal::Journal;
+use s3stream::wal::Lane;
+use uuid::Uuid;
+
+use crate::config::BrokerConfig;
+use crate::coordinator::runtime::Groups;
+use crate::fetch::session::SessionCache;
+use crate::free_space::FreeSpace;
+use crate::metadata::{Endpoint, MetadataImage};
+use crate::partition::table::PartitionTable;
+use crate::producer_ids::ProducerIds;
+use crate::topics::TopicChanges;
+
+pub use crate::start::run;
+
+/// What handlers share. Every field has one owner, or is immutable.
+pub struct Broker {
+    /// Time, chance, tasks.
+    pub env: Env,
+    /// As it was started.
+    pub config: BrokerConfig,
+    /// The one number of memory, in classes.
+    pub budget: Budget,
+    /// Id of the cluster, of the bucket.
+    pub cluster_id: String,
+    /// Kafka's broker id.
+    pub node_id: i32,
+    /// This life of the process.
+    pub incarnation: Incarnation,
+    /// Where clients reach it.
+    pub endpoints: Vec<Endpoint>,
+    /// The metadata log.
+    pub journal: Journal<MetadataImage>,
+    /// The write-ahead lane.
+    pub lane: Lane,
+    /// Its short name in references to blocks.
+    pub lane_ref: LaneRef,
+    /// Blocks, from memory or the bucket.
+    pub reader: Reader,
+    /// The partitions led here.
+    pub partitions: ArcSwap<PartitionTable>,
+    /// Serializes changes of topics.
+    pub topic_changes: TopicChanges,
+    /// Fetch sessions.
+    pub sessions: SessionCache,
+    /// Group coordinators.
+    pub groups: Groups,
+    /// Producer ids.
+    pub producer_ids: ProducerIds,
+    /// The free-space floor.
+    pub free_space: Arc<FreeSpace>,
+}
+
+impl Broker {
+    /// The largest frames that are read: never more than ingress could ever hold.
+    pub fn frame_limits(&self) -> FrameLimits {
+        let configured = self.config.values.int("socket.request.max.bytes") as u64;
+        let ingress = self.budget.class(Class::Ingress).capacity();
+        let control = self.budget.class(Class::Control).capacity();
+        let default = FrameLimits::default();
+        FrameLimits {
+            produce_bytes_max: configured.min(ingress) as u32,
+            plain_bytes_max: u64::from(default.plain_bytes_max).min(configured).min(control) as u32,
+            ..default
+        }
+    }
+
+    /// What clients of a listener are told to connect to.
+    pub fn endpoint(&self, listener: &str) -> Endpoint {
+        let named = self.endpoints.iter().find(|e| e.listener == listener);
+        named.or(self.endpoints.first()).cloned().expect("a broker has a listener")
+    }
+
+    /// A random UUID (v4) out of the process's own chance.
+    pub fn random_uuid(&self) -> Uuid {
+        let mut bytes = [0; 16];
+        self.env.entropy.fill(&mut bytes);
+        uuid::Builder::from_random_bytes(bytes).into_uuid()
+    }
+
+    /// Has a lane object been under way for so long?
+    pub fn lane_stalled(&self, bound: Duration) -> bool {
+        self.lane.stats().oldest_put.is_some_and(|age| age > bound)
+    }
+}

@@ -1,0 +1,3 @@
+//! Other processes: who answers at an address ([`identity`]).
+
+pub mod identity;
