@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods)]
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use benches::client::Payloads;
@@ -67,16 +68,25 @@ enum Measurement {
     Restart,
 }
 
-fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
     let payloads = Payloads::new(arguments.seed);
-    let plan = plan(&arguments);
+    let plan = plan(arguments);
     let mut report = Report::default();
     let mut failures = Vec::new();
 
     if let (Some(bootstrap), Some(pid)) = (&arguments.bootstrap, arguments.pid) {
         let mut peer = Peer::given(&arguments.name, bootstrap, pid);
-        measure_peer(&mut peer, &arguments, &plan, &payloads, &mut report, &mut failures);
+        measure_peer(&mut peer, arguments, &plan, &payloads, &mut report, &mut failures);
     } else {
         let peers = if arguments.peers.is_empty() { PeerKind::value_variants() } else { &arguments.peers };
         for kind in peers {
@@ -86,7 +96,7 @@ fn main() -> Result<()> {
             eprintln!("[{}] starting", kind.name());
             match Peer::start(*kind, dir.path(), &arguments.settings) {
                 Ok(mut peer) => {
-                    measure_peer(&mut peer, &arguments, &plan, &payloads, &mut report, &mut failures)
+                    measure_peer(&mut peer, arguments, &plan, &payloads, &mut report, &mut failures)
                 }
                 Err(error) => fail(&mut failures, kind.name(), "start", &error),
             }

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::Run;
 use super::small_batches::{ONE_RECORD, PARTITIONS, TOPIC};
@@ -47,7 +47,8 @@ fn rate(run: &mut Run<'_>, root: &Path, topic: &str, partitions: i32) -> Result<
 /// Lane objects written under `root` since the beginning.
 fn lane_objects(root: &Path) -> Result<u64> {
     let mut objects = 0;
-    for lane in std::fs::read_dir(root.join("wal"))? {
+    let lanes = root.join("wal");
+    for lane in std::fs::read_dir(&lanes).with_context(|| format!("lanes at {}", lanes.display()))? {
         let mut next = 0;
         for object in std::fs::read_dir(lane?.path())? {
             if let Some(number) = object?.file_name().to_str().and_then(|name| name.parse::<u64>().ok()) {
