@@ -95,7 +95,9 @@ pub async fn dispatch(
         }
         ApiKey::JoinGroup => handlers::join_group::handle(broker, &ctx, codec::decode_join_group(body, v)?),
         ApiKey::Heartbeat => handlers::heartbeat::handle(broker, &ctx, codec::decode_heartbeat(body, v)?),
-        ApiKey::LeaveGroup => handlers::leave_group::handle(broker, &ctx, codec::decode_leave_group(body, v)?),
+        ApiKey::LeaveGroup => {
+            handlers::leave_group::handle(broker, &ctx, codec::decode_leave_group(body, v)?)
+        }
         ApiKey::SyncGroup => handlers::sync_group::handle(broker, &ctx, codec::decode_sync_group(body, v)?),
         ApiKey::CreateTopics => {
             handlers::create_topics::handle(broker, &ctx, codec::decode_create_topics(body, v)?).await

@@ -150,8 +150,7 @@ pub async fn start(
     }
     let cluster_id = cluster_id(&*stores.main, &env).await?;
     let genesis = MetadataImage::default();
-    let journal =
-        Journal::open(stores.main.clone(), env.clone(), JournalConfig::default(), genesis).await?;
+    let journal = Journal::open(stores.main.clone(), env.clone(), JournalConfig::default(), genesis).await?;
     let incarnation = join(&env, &config, &stores, &sockets, &journal).await?;
     let budget = Budget::new(match config.values.long("memory.budget.bytes") {
         0 => default_budget_bytes(),
@@ -299,7 +298,10 @@ async fn ensure_gone(
              it, or use another --storage"
         ),
         Identity::Silent => {
-            warn!(node_id, address, "the broker that holds this storage does not answer; watching the journal");
+            warn!(
+                node_id,
+                address, "the broker that holds this storage does not answer; watching the journal"
+            );
             let began = journal.catch_up().await?;
             let patience = journal.image().effective_lease();
             tokio::time::sleep(patience).await;
@@ -469,7 +471,9 @@ fn greet(broker: &Broker) {
     println!("  storage  {}", broker.config.values.string("storage"));
     println!("  cluster  {}, node {}", broker.cluster_id, broker.node_id);
     println!("  memory   {mib} MiB for data (memory.budget.bytes)");
-    println!("  try      echo hello | kcat -b {bootstrap} -P -t greetings; kcat -b {bootstrap} -C -t greetings -e");
+    println!(
+        "  try      echo hello | kcat -b {bootstrap} -P -t greetings; kcat -b {bootstrap} -C -t greetings -e"
+    );
 }
 
 /// Serves until SIGTERM or SIGINT, or until this incarnation is over.

@@ -108,7 +108,10 @@ mod tests {
     #[test]
     fn keys_sort_as_numbers_do() {
         let lane = LaneId { incarnation: Incarnation { seq: 7, index: 2 }, nonce: Nonce(0xabc) };
-        assert_eq!(lane_key(lane, LaneNumber(3)), "wal/00000000000000000007.2-0000000000000abc/00000000000000000003");
+        assert_eq!(
+            lane_key(lane, LaneNumber(3)),
+            "wal/00000000000000000007.2-0000000000000abc/00000000000000000003"
+        );
         assert!(lane_key(lane, LaneNumber(9)) < lane_key(lane, LaneNumber(10)));
         assert!(commit_key(99) < commit_key(100));
     }

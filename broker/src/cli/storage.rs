@@ -76,7 +76,9 @@ mod tests {
 
     #[test]
     fn bytes_are_said_in_the_unit_that_people_use() {
-        for (bytes, text) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (8 << 20, "8.0 MiB"), (3 << 40, "3.0 TiB")] {
+        for (bytes, text) in
+            [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (8 << 20, "8.0 MiB"), (3 << 40, "3.0 TiB")]
+        {
             assert_eq!(bytes_text(bytes), text);
         }
     }

@@ -8,73 +8,126 @@ const fn key(name: &'static str, kind: Kind, default: &'static str) -> ConfigDef
 
 /// By name.
 pub static TOPIC_KEYS: &[ConfigDef] = &[
-    key("cleanup.policy", Kind::List, "delete").list_of(&["compact", "delete"]).synonym("log.cleanup.policy").doc(
-        "What happens to old records: delete by time and size, compact by key, or both."),
-    key("compression.gzip.level", Kind::Int, "-1").between(-1, 9).synonym("compression.gzip.level").doc(
-        "Stored and reported: records are kept as their producer compressed them."),
-    key("compression.lz4.level", Kind::Int, "9").between(1, 17).synonym("compression.lz4.level").doc(
-        "Stored and reported: records are kept as their producer compressed them."),
+    key("cleanup.policy", Kind::List, "delete")
+        .list_of(&["compact", "delete"])
+        .synonym("log.cleanup.policy")
+        .doc("What happens to old records: delete by time and size, compact by key, or both."),
+    key("compression.gzip.level", Kind::Int, "-1")
+        .between(-1, 9)
+        .synonym("compression.gzip.level")
+        .doc("Stored and reported: records are kept as their producer compressed them."),
+    key("compression.lz4.level", Kind::Int, "9")
+        .between(1, 17)
+        .synonym("compression.lz4.level")
+        .doc("Stored and reported: records are kept as their producer compressed them."),
     key("compression.type", Kind::String, "producer")
-        .one_of(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]).synonym("compression.type").doc(
-        "Stored and reported: records are kept as their producer compressed them."),
-    key("compression.zstd.level", Kind::Int, "3").between(-131072, 22).synonym("compression.zstd.level").doc(
-        "Stored and reported: records are kept as their producer compressed them."),
-    key("delete.retention.ms", Kind::Long, "86400000").at_least(0).synonym("log.cleaner.delete.retention.ms").doc(
-        "How long a tombstone of a compacted topic is kept."),
-    key("file.delete.delay.ms", Kind::Long, "60000").at_least(0).synonym("log.segment.delete.delay.ms").doc(
-        "Stored and reported: objects are deleted after object.delete.delay.ms."),
-    key("flush.messages", Kind::Long, "9223372036854775807").at_least(1).synonym("log.flush.interval.messages").doc(
-        "Stored and reported: everything is durable before it is acknowledged."),
-    key("flush.ms", Kind::Long, "9223372036854775807").at_least(0).synonym("log.flush.interval.ms").doc(
-        "Stored and reported: everything is durable before it is acknowledged."),
-    ConfigDef::new("follower.replication.throttled.replicas", Kind::List, Some("")).doc(
-        "Stored and reported: there is no replication between brokers."),
-    key("index.interval.bytes", Kind::Int, "4096").at_least(0).synonym("log.index.interval.bytes").doc(
-        "Stored and reported: every block is indexed."),
-    ConfigDef::new("leader.replication.throttled.replicas", Kind::List, Some("")).doc(
-        "Stored and reported: there is no replication between brokers."),
-    key("local.retention.bytes", Kind::Long, "-2").at_least(-2).synonym("log.local.retention.bytes").doc(
-        "Stored and reported: there is one tier, the bucket."),
-    key("local.retention.ms", Kind::Long, "-2").at_least(-2).synonym("log.local.retention.ms").doc(
-        "Stored and reported: there is one tier, the bucket."),
-    key("max.compaction.lag.ms", Kind::Long, "9223372036854775807").at_least(1)
-        .synonym("log.cleaner.max.compaction.lag.ms").doc("The longest a record of a compacted topic stays uncompacted."),
-    key("max.message.bytes", Kind::Int, "1048588").at_least(0).synonym("message.max.bytes").doc(
-        "The largest record batch, after compression."),
-    key("message.timestamp.after.max.ms", Kind::Long, "3600000").at_least(0)
-        .synonym("log.message.timestamp.after.max.ms").doc(
-        "How far a record's timestamp may lie after the broker's clock (CreateTime only)."),
-    key("message.timestamp.before.max.ms", Kind::Long, "9223372036854775807").at_least(0)
-        .synonym("log.message.timestamp.before.max.ms").doc(
-        "How far a record's timestamp may lie before the broker's clock (CreateTime only)."),
-    key("message.timestamp.type", Kind::String, "CreateTime").one_of(&["CreateTime", "LogAppendTime"])
-        .synonym("log.message.timestamp.type").doc("Whose time a record bears: its producer's or the broker's."),
-    key("min.cleanable.dirty.ratio", Kind::Double, "0.5").ratio().synonym("log.cleaner.min.cleanable.ratio").doc(
-        "How much of a compacted log must be new before it is compacted again."),
-    key("min.compaction.lag.ms", Kind::Long, "0").at_least(0).synonym("log.cleaner.min.compaction.lag.ms").doc(
-        "The shortest a record of a compacted topic stays uncompacted."),
-    key("min.insync.replicas", Kind::Int, "1").at_least(1).synonym("min.insync.replicas").doc(
-        "Stored and reported: every acknowledged record is in the bucket, whatever this says."),
-    key("preallocate", Kind::Boolean, "false").synonym("log.preallocate").doc(
-        "Stored and reported: there are no segment files."),
-    key("remote.log.copy.disable", Kind::Boolean, "false").doc("Stored and reported: there is one tier, the bucket."),
-    key("remote.log.delete.on.disable", Kind::Boolean, "false").doc(
-        "Stored and reported: there is one tier, the bucket."),
-    key("remote.storage.enable", Kind::Boolean, "false").doc("Stored and reported: there is one tier, the bucket."),
-    key("retention.bytes", Kind::Long, "-1").at_least(-1).synonym("log.retention.bytes").doc(
-        "How many bytes of a partition are kept, -1 for any."),
-    key("retention.ms", Kind::Long, "604800000").at_least(-1).synonym("log.retention.ms").doc(
-        "How long a record is kept, -1 for ever."),
-    key("segment.bytes", Kind::Int, "1073741824").at_least(14).synonym("log.segment.bytes").doc(
-        "Stored and reported: there are no segment files."),
-    key("segment.index.bytes", Kind::Int, "10485760").at_least(4).synonym("log.index.size.max.bytes").doc(
-        "Stored and reported: there are no segment files."),
-    key("segment.jitter.ms", Kind::Long, "0").at_least(0).synonym("log.roll.jitter.ms").doc(
-        "Stored and reported: there are no segment files."),
-    key("segment.ms", Kind::Long, "604800000").at_least(1).synonym("log.roll.ms").doc(
-        "Stored and reported: there are no segment files."),
-    key("unclean.leader.election.enable", Kind::Boolean, "false").synonym("unclean.leader.election.enable").doc(
-        "Stored and reported: a leader never lacks an acknowledged record."),
+        .one_of(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"])
+        .synonym("compression.type")
+        .doc("Stored and reported: records are kept as their producer compressed them."),
+    key("compression.zstd.level", Kind::Int, "3")
+        .between(-131072, 22)
+        .synonym("compression.zstd.level")
+        .doc("Stored and reported: records are kept as their producer compressed them."),
+    key("delete.retention.ms", Kind::Long, "86400000")
+        .at_least(0)
+        .synonym("log.cleaner.delete.retention.ms")
+        .doc("How long a tombstone of a compacted topic is kept."),
+    key("file.delete.delay.ms", Kind::Long, "60000")
+        .at_least(0)
+        .synonym("log.segment.delete.delay.ms")
+        .doc("Stored and reported: objects are deleted after object.delete.delay.ms."),
+    key("flush.messages", Kind::Long, "9223372036854775807")
+        .at_least(1)
+        .synonym("log.flush.interval.messages")
+        .doc("Stored and reported: everything is durable before it is acknowledged."),
+    key("flush.ms", Kind::Long, "9223372036854775807")
+        .at_least(0)
+        .synonym("log.flush.interval.ms")
+        .doc("Stored and reported: everything is durable before it is acknowledged."),
+    ConfigDef::new("follower.replication.throttled.replicas", Kind::List, Some(""))
+        .doc("Stored and reported: there is no replication between brokers."),
+    key("index.interval.bytes", Kind::Int, "4096")
+        .at_least(0)
+        .synonym("log.index.interval.bytes")
+        .doc("Stored and reported: every block is indexed."),
+    ConfigDef::new("leader.replication.throttled.replicas", Kind::List, Some(""))
+        .doc("Stored and reported: there is no replication between brokers."),
+    key("local.retention.bytes", Kind::Long, "-2")
+        .at_least(-2)
+        .synonym("log.local.retention.bytes")
+        .doc("Stored and reported: there is one tier, the bucket."),
+    key("local.retention.ms", Kind::Long, "-2")
+        .at_least(-2)
+        .synonym("log.local.retention.ms")
+        .doc("Stored and reported: there is one tier, the bucket."),
+    key("max.compaction.lag.ms", Kind::Long, "9223372036854775807")
+        .at_least(1)
+        .synonym("log.cleaner.max.compaction.lag.ms")
+        .doc("The longest a record of a compacted topic stays uncompacted."),
+    key("max.message.bytes", Kind::Int, "1048588")
+        .at_least(0)
+        .synonym("message.max.bytes")
+        .doc("The largest record batch, after compression."),
+    key("message.timestamp.after.max.ms", Kind::Long, "3600000")
+        .at_least(0)
+        .synonym("log.message.timestamp.after.max.ms")
+        .doc("How far a record's timestamp may lie after the broker's clock (CreateTime only)."),
+    key("message.timestamp.before.max.ms", Kind::Long, "9223372036854775807")
+        .at_least(0)
+        .synonym("log.message.timestamp.before.max.ms")
+        .doc("How far a record's timestamp may lie before the broker's clock (CreateTime only)."),
+    key("message.timestamp.type", Kind::String, "CreateTime")
+        .one_of(&["CreateTime", "LogAppendTime"])
+        .synonym("log.message.timestamp.type")
+        .doc("Whose time a record bears: its producer's or the broker's."),
+    key("min.cleanable.dirty.ratio", Kind::Double, "0.5")
+        .ratio()
+        .synonym("log.cleaner.min.cleanable.ratio")
+        .doc("How much of a compacted log must be new before it is compacted again."),
+    key("min.compaction.lag.ms", Kind::Long, "0")
+        .at_least(0)
+        .synonym("log.cleaner.min.compaction.lag.ms")
+        .doc("The shortest a record of a compacted topic stays uncompacted."),
+    key("min.insync.replicas", Kind::Int, "1")
+        .at_least(1)
+        .synonym("min.insync.replicas")
+        .doc("Stored and reported: every acknowledged record is in the bucket, whatever this says."),
+    key("preallocate", Kind::Boolean, "false")
+        .synonym("log.preallocate")
+        .doc("Stored and reported: there are no segment files."),
+    key("remote.log.copy.disable", Kind::Boolean, "false")
+        .doc("Stored and reported: there is one tier, the bucket."),
+    key("remote.log.delete.on.disable", Kind::Boolean, "false")
+        .doc("Stored and reported: there is one tier, the bucket."),
+    key("remote.storage.enable", Kind::Boolean, "false")
+        .doc("Stored and reported: there is one tier, the bucket."),
+    key("retention.bytes", Kind::Long, "-1")
+        .at_least(-1)
+        .synonym("log.retention.bytes")
+        .doc("How many bytes of a partition are kept, -1 for any."),
+    key("retention.ms", Kind::Long, "604800000")
+        .at_least(-1)
+        .synonym("log.retention.ms")
+        .doc("How long a record is kept, -1 for ever."),
+    key("segment.bytes", Kind::Int, "1073741824")
+        .at_least(14)
+        .synonym("log.segment.bytes")
+        .doc("Stored and reported: there are no segment files."),
+    key("segment.index.bytes", Kind::Int, "10485760")
+        .at_least(4)
+        .synonym("log.index.size.max.bytes")
+        .doc("Stored and reported: there are no segment files."),
+    key("segment.jitter.ms", Kind::Long, "0")
+        .at_least(0)
+        .synonym("log.roll.jitter.ms")
+        .doc("Stored and reported: there are no segment files."),
+    key("segment.ms", Kind::Long, "604800000")
+        .at_least(1)
+        .synonym("log.roll.ms")
+        .doc("Stored and reported: there are no segment files."),
+    key("unclean.leader.election.enable", Kind::Boolean, "false")
+        .synonym("unclean.leader.election.enable")
+        .doc("Stored and reported: a leader never lacks an acknowledged record."),
 ];
 
 /// The row of a key.
@@ -83,10 +136,7 @@ pub fn find(name: &str) -> Option<&'static ConfigDef> {
 }
 
 /// What a topic gets: the table's defaults, what the broker sets for all topics, then its own.
-pub fn effective<'a>(
-    broker: &Values,
-    overrides: impl Iterator<Item = (&'a str, &'a str)>,
-) -> Values {
+pub fn effective<'a>(broker: &Values, overrides: impl Iterator<Item = (&'a str, &'a str)>) -> Values {
     let mut values = Values::defaults(TOPIC_KEYS);
     for def in TOPIC_KEYS {
         if let Some(value) = def.synonym.and_then(|synonym| broker.get(synonym)) {

@@ -109,9 +109,11 @@ pub fn create(
     let mut records = Vec::with_capacity(num_partitions as usize + 2 + configs.len());
     records.push(MetadataRecord::TopicCreated { topic_id: id, name: topic.name.clone(), replication_factor });
     let streams = (0..num_partitions as u64).map(|n| StreamId(first_stream.0 + n));
-    records.extend(streams.clone().map(|stream| {
-        MetadataRecord::Storage(StorageRecord::StreamCreated { stream, owner: leader })
-    }));
+    records.extend(
+        streams
+            .clone()
+            .map(|stream| MetadataRecord::Storage(StorageRecord::StreamCreated { stream, owner: leader })),
+    );
     if assigned {
         let mut assignments = topic.assignments.clone();
         assignments.sort();
@@ -139,9 +141,7 @@ pub fn create(
 pub fn delete(topic: &TopicImage) -> Vec<MetadataRecord> {
     let mut records = vec![MetadataRecord::TopicDeleted { topic_id: topic.id }];
     let streams = topic.partitions.iter().map(|p| p.stream);
-    records.extend(
-        streams.map(|stream| MetadataRecord::Storage(StorageRecord::StreamDeleted { stream })),
-    );
+    records.extend(streams.map(|stream| MetadataRecord::Storage(StorageRecord::StreamDeleted { stream })));
     records
 }
 
@@ -247,10 +247,7 @@ mod tests {
     #[test]
     fn a_topic_is_created_with_what_was_asked_or_the_defaults() {
         let (mut image, leader) = registered();
-        let asked = NewTopic {
-            configs: vec![("retention.ms".into(), Some("5".into()))],
-            ..topic("a")
-        };
+        let asked = NewTopic { configs: vec![("retention.ms".into(), Some("5".into()))], ..topic("a") };
         let created = create(&image, &asked, Uuid::from_u128(1), leader, DEFAULTS).unwrap();
         assert_eq!((created.num_partitions, created.replication_factor), (3, 2));
         image.apply(MutationPoint { proposer: Some(leader), ..point(2) }, &created.records).unwrap();
@@ -305,7 +302,10 @@ mod tests {
         assert_eq!(t(|t| t.replication_factor = 0), ErrorCode::InvalidReplicationFactor);
         assert_eq!(t(|t| t.configs = vec![("nope".into(), Some("1".into()))]), ErrorCode::InvalidConfig);
         assert_eq!(t(|t| t.configs = vec![("retention.ms".into(), None)]), ErrorCode::InvalidConfig);
-        assert_eq!(t(|t| t.configs = vec![("retention.ms".into(), Some("x".into()))]), ErrorCode::InvalidConfig);
+        assert_eq!(
+            t(|t| t.configs = vec![("retention.ms".into(), Some("x".into()))]),
+            ErrorCode::InvalidConfig
+        );
         assert_eq!(t(|t| t.assignments = vec![(1, vec![0])]), ErrorCode::InvalidReplicaAssignment);
         assert_eq!(t(|t| t.assignments = vec![(0, vec![0, 0])]), ErrorCode::InvalidReplicaAssignment);
         assert_eq!(

@@ -79,7 +79,8 @@ fn replay(shard: &mut GroupShard, batch: &Batch) -> Result<(), LoadError> {
     for record in batch.records(DECOMPRESSED_BYTES_MAX).map_err(|e| corrupt(e.to_string()))? {
         let record = record.map_err(|e| corrupt(e.to_string()))?;
         let key = record.key.as_deref().unwrap_or_default();
-        let decoded = GroupRecord::decode(key, record.value.as_deref()).map_err(|e| corrupt(e.to_string()))?;
+        let decoded =
+            GroupRecord::decode(key, record.value.as_deref()).map_err(|e| corrupt(e.to_string()))?;
         // None: a key version of a later release, skipped as Kafka does.
         let Some(decoded) = decoded else { continue };
         if header.is_transactional() {

@@ -15,7 +15,7 @@ use protocol::record_batch::Batch;
 use s3stream::clock::Clock;
 use s3stream::ids::LaneNumber;
 use tokio::sync::{Notify, oneshot};
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use super::group::{
     Effect, GroupConfig, GroupRecord, GroupResponse, GroupShard, Outcome, Token, partition_for,
@@ -280,7 +280,7 @@ fn activate(broker: &Broker, shard: &Arc<Shard>, mut group_shard: GroupShard) {
     let mut inner = shard.inner.lock();
     inner.state = State::Active(Box::new(group_shard));
     inner.apply(broker, shard, outcome);
-    info!(partition = shard.partition.index, "coordinates groups");
+    debug!(partition = shard.partition.index, "coordinates groups");
 }
 
 fn fire(broker: &Broker, shard: &Arc<Shard>, expected_ms: i64) {

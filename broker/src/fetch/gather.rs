@@ -80,7 +80,7 @@ pub async fn gather(broker: &Arc<Broker>, slots: &mut FetchSlots, limits: Limits
     let mut answer = Answer::default();
     loop {
         let complete = look(broker, slots, limits, &mut answer).await;
-        if complete || slots.len() == 0 || Instant::now() >= deadline {
+        if complete || slots.is_empty() || Instant::now() >= deadline {
             return answer;
         }
         if tokio::time::timeout_at(deadline, interest.changed()).await.is_err() {
@@ -154,12 +154,7 @@ struct Looked {
     blocks: Vec<BlockRef>,
 }
 
-fn find(
-    broker: &Arc<Broker>,
-    slots: &mut FetchSlots,
-    slot: u32,
-    room: usize,
-) -> Result<Looked, Gathered> {
+fn find(broker: &Arc<Broker>, slots: &mut FetchSlots, slot: u32, room: usize) -> Result<Looked, Gathered> {
     let table = broker.partitions.load();
     let Some(partition) = slots.resolve(slot, &table) else {
         return Err(Gathered::unknown(&slots.get(slot).wanted.topic));

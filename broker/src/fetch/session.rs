@@ -107,7 +107,8 @@ impl FetchSlots {
     pub fn update(&mut self, wanted: Wanted, table: &PartitionTable) -> u32 {
         if let Some(slot) = self.find(&wanted.topic, wanted.index) {
             let known = self.slots[slot as usize].as_mut().expect("indexed slots exist");
-            let moved = known.wanted.offset != wanted.offset || known.wanted.leader_epoch != wanted.leader_epoch;
+            let moved =
+                known.wanted.offset != wanted.offset || known.wanted.leader_epoch != wanted.leader_epoch;
             if moved {
                 known.load = None;
             }
@@ -126,9 +127,7 @@ impl FetchSlots {
             p.register(&self.interest, slot);
         }
         match &wanted.topic {
-            TopicKey::Name(name) => {
-                self.by_name.entry(name.clone()).or_default().insert(wanted.index, slot)
-            }
+            TopicKey::Name(name) => self.by_name.entry(name.clone()).or_default().insert(wanted.index, slot),
             TopicKey::Id(id) => self.by_id.entry(*id).or_default().insert(wanted.index, slot),
         };
         let turn = self.next_turn;
@@ -213,6 +212,11 @@ impl FetchSlots {
     /// All live slots.
     pub fn live(&self) -> impl Iterator<Item = u32> + '_ {
         self.slots.iter().enumerate().filter(|(_, s)| s.is_some()).map(|(i, _)| i as u32)
+    }
+
+    /// Nobody is looked at.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// How many partitions are looked at.
@@ -440,10 +444,7 @@ mod tests {
         assert!(matches!(ask(&cache, id, 2, 3), Ok(FetchKind::Incremental(_))));
         assert!(matches!(ask(&cache, id + 1, 3, 3), Err(ErrorCode::FetchSessionIdNotFound)));
         let names = SessionRequest { id, epoch: 3, by_id: false, partitions: 0 };
-        assert!(matches!(
-            cache.enter(names, Duration::ZERO, || 1),
-            Err(ErrorCode::FetchSessionTopicIdError)
-        ));
+        assert!(matches!(cache.enter(names, Duration::ZERO, || 1), Err(ErrorCode::FetchSessionTopicIdError)));
         assert!(matches!(ask(&cache, id, -1, 4), Ok(FetchKind::Sessionless)));
         assert!(matches!(ask(&cache, id, 3, 5), Err(ErrorCode::FetchSessionIdNotFound)));
     }

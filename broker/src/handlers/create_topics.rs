@@ -96,7 +96,7 @@ fn topic_result(
     let overrides = topic.configs.iter().filter_map(|(k, v)| Some((k.clone(), v.clone()?))).collect();
     let configs = describe_topic(&broker.config, &overrides).into_iter().map(|c| {
         CreatableTopicConfigs::default()
-            .with_name(text(&c.name))
+            .with_name(text(c.name))
             .with_value(c.value.as_deref().map(text))
             .with_read_only(c.read_only)
             .with_config_source(c.source as i8)

@@ -47,12 +47,17 @@ fn find(broker: &Broker, name: Option<&str>, id: Uuid) -> Result<Arc<TopicImage>
     let journal = broker.journal.image();
     match (name, id.is_nil()) {
         (Some(name), true) => journal.inner.topic(name).cloned().ok_or_else(|| {
-            Refused::new(ErrorCode::UnknownTopicOrPartition, "This server does not host this topic-partition.")
+            Refused::new(
+                ErrorCode::UnknownTopicOrPartition,
+                "This server does not host this topic-partition.",
+            )
         }),
         (None, false) => journal.inner.topic_by_id(id).cloned().ok_or_else(|| {
             Refused::new(ErrorCode::UnknownTopicId, "This server does not host this topic ID.")
         }),
-        (None, true) => Err(Refused::new(ErrorCode::InvalidRequest, "Neither topic name nor id were specified.")),
+        (None, true) => {
+            Err(Refused::new(ErrorCode::InvalidRequest, "Neither topic name nor id were specified."))
+        }
         (Some(_), false) => {
             Err(Refused::new(ErrorCode::InvalidRequest, "Topic name and id must not both be specified."))
         }

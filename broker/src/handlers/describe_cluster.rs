@@ -24,12 +24,14 @@ pub fn handle(
     ctx: &RequestContext,
     request: DescribeClusterRequest,
 ) -> Result<Reply, Close> {
-    let response = DescribeClusterResponse::default()
-        .with_cluster_authorized_operations(AUTHORIZED_OPERATIONS_OMITTED);
+    let response =
+        DescribeClusterResponse::default().with_cluster_authorized_operations(AUTHORIZED_OPERATIONS_OMITTED);
     let response = if ctx.version >= 1 && request.endpoint_type != BROKERS {
         response
             .with_error_code(ErrorCode::UnsupportedEndpointType.code())
-            .with_error_message(Some(text("The endpoint type must be brokers: controllers are brokers here.")))
+            .with_error_message(Some(text(
+                "The endpoint type must be brokers: controllers are brokers here.",
+            )))
             .with_endpoint_type(BROKERS)
     } else {
         describe(broker, ctx, response)

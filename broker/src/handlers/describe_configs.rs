@@ -106,12 +106,12 @@ impl Shape {
         let synonyms = if self.synonyms { c.synonyms } else { Vec::new() };
         let synonyms = synonyms.into_iter().map(|s| {
             DescribeConfigsSynonym::default()
-                .with_name(text(&s.name))
+                .with_name(text(s.name))
                 .with_value(s.value.as_deref().map(text))
                 .with_source(s.source as i8)
         });
         let result = DescribeConfigsResourceResult::default()
-            .with_name(text(&c.name))
+            .with_name(text(c.name))
             .with_value(c.value.as_deref().map(text))
             .with_read_only(c.read_only)
             .with_config_source(c.source as i8)
@@ -120,7 +120,7 @@ impl Shape {
         if self.version < 3 {
             return result;
         }
-        let documentation = self.documentation.then(|| text(&c.documentation));
+        let documentation = self.documentation.then(|| text(c.documentation));
         result.with_config_type(c.kind as i8).with_documentation(documentation)
     }
 }

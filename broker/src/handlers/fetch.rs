@@ -22,9 +22,7 @@ use super::text;
 use crate::broker::Broker;
 use crate::dispatch::{Close, RequestContext};
 use crate::fetch::gather::{Answer, Gathered, Limits, gather};
-use crate::fetch::session::{
-    ConnectionFetch, FetchKind, FetchSlots, SessionRequest, TopicKey, Wanted,
-};
+use crate::fetch::session::{ConnectionFetch, FetchKind, FetchSlots, SessionRequest, TopicKey, Wanted};
 use crate::server::reply_queue::{Frame, Reply};
 
 /// `READ_COMMITTED` of `isolation_level`.

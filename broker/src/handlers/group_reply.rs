@@ -42,8 +42,5 @@ pub async fn wait(broker: &Broker, at: Option<LaneNumber>) -> Result<(), ErrorCo
 
 /// A frame, or the end of the connection: an answer that cannot be encoded is a fault of ours.
 pub fn encoded(frame: Result<Bytes, EncodeError>) -> Option<crate::server::reply_queue::Frame> {
-    frame
-        .map_err(|error| tracing::error!(%error, "an answer could not be encoded"))
-        .ok()
-        .map(Into::into)
+    frame.map_err(|error| tracing::error!(%error, "an answer could not be encoded")).ok().map(Into::into)
 }

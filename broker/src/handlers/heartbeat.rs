@@ -20,9 +20,9 @@ use crate::server::reply_queue::Reply;
 pub fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: HeartbeatRequest) -> Result<Reply, Close> {
     let (version, correlation_id) = (ctx.version, ctx.correlation_id);
     let heartbeat = convert::heartbeat::request(&request);
-    let asked = broker.groups.request(broker, &heartbeat.group_id, |shard, now, token| {
-        shard.heartbeat(now, token, &heartbeat)
-    });
+    let asked = broker
+        .groups
+        .request(broker, &heartbeat.group_id, |shard, now, token| shard.heartbeat(now, token, &heartbeat));
     Ok(park(broker, asked, move |answer| {
         let error = match answer {
             Ok(GroupResponse::Heartbeat(error)) => error,

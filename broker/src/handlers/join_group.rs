@@ -22,9 +22,9 @@ pub fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: JoinGroupRequ
     let member_id = join.member_id.clone();
     let suffix = broker.random_uuid().hyphenated().to_string();
     let fresh = new_member_id(ctx.client_id(), join.group_instance_id.as_deref(), &suffix);
-    let asked = broker.groups.request(broker, &join.group_id, |shard, now, token| {
-        shard.join_group(now, token, &fresh, &join)
-    });
+    let asked = broker
+        .groups
+        .request(broker, &join.group_id, |shard, now, token| shard.join_group(now, token, &fresh, &join));
     Ok(park(broker, asked, move |answer| {
         let answer = match answer {
             Ok(GroupResponse::JoinGroup(answer)) => answer,

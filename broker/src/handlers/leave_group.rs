@@ -14,7 +14,11 @@ use crate::dispatch::{Close, RequestContext};
 use crate::server::reply_queue::Reply;
 
 /// Serves the request; see the file header.
-pub fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: LeaveGroupRequest) -> Result<Reply, Close> {
+pub fn handle(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    request: LeaveGroupRequest,
+) -> Result<Reply, Close> {
     let (version, correlation_id) = (ctx.version, ctx.correlation_id);
     let leave = convert::leave_group::request(version, &request);
     let asked = broker

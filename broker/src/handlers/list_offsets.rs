@@ -30,7 +30,11 @@ const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 
 /// Serves the request; see the file header.
-pub fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: ListOffsetsRequest) -> Result<Reply, Close> {
+pub fn handle(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    request: ListOffsetsRequest,
+) -> Result<Reply, Close> {
     let (broker, version, correlation_id) = (broker.clone(), ctx.version, ctx.correlation_id);
     Ok(Reply::Parked(Box::pin(async move {
         let mut topics = Vec::with_capacity(request.topics.len());
@@ -40,9 +44,8 @@ pub fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: ListOffsetsRe
                 let found = look_up(&broker, version, &topic.name, &p).await;
                 partitions.push(partition_response(version, p.partition_index, found));
             }
-            topics.push(
-                ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(partitions),
-            );
+            topics
+                .push(ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(partitions));
         }
         let response = ListOffsetsResponse::default().with_topics(topics);
         encoded(encode_list_offsets(correlation_id, version, &response))

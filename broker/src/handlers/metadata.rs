@@ -43,9 +43,7 @@ pub async fn handle(
     let image = &journal.inner;
     let topics = match asked {
         Asked::All => image.topics().map(|t| known(ctx.version, image, t)).collect(),
-        Asked::Some(topics) => {
-            topics.into_iter().map(|t| one(ctx.version, image, &t, &refused)).collect()
-        }
+        Asked::Some(topics) => topics.into_iter().map(|t| one(ctx.version, image, &t, &refused)).collect(),
     };
     let response = MetadataResponse::default()
         .with_brokers(brokers(ctx, image))
@@ -162,7 +160,11 @@ fn known(version: i16, image: &MetadataImage, topic: &TopicImage) -> MetadataRes
             _ => isr,
         };
         let response = MetadataResponsePartition::default()
-            .with_error_code(if leader.is_some() { error::NONE } else { ErrorCode::LeaderNotAvailable.code() })
+            .with_error_code(if leader.is_some() {
+                error::NONE
+            } else {
+                ErrorCode::LeaderNotAvailable.code()
+            })
             .with_partition_index(index as i32)
             .with_leader_id(BrokerId(leader.map_or(-1, |(id, _)| id)))
             .with_replica_nodes(ids(replicas))

@@ -79,10 +79,7 @@ fn in_request_order(shape: Shape, answer: OffsetCommitAnswer) -> OffsetCommitAns
     }
     let topics = shape.into_iter().map(|(topic, partitions)| {
         let result = |p: i32| {
-            results
-                .get(&(topic.clone(), p))
-                .copied()
-                .unwrap_or(Some(ErrorCode::UnknownTopicOrPartition))
+            results.get(&(topic.clone(), p)).copied().unwrap_or(Some(ErrorCode::UnknownTopicOrPartition))
         };
         let partitions = partitions.into_iter().map(|p| (p, result(p))).collect();
         (topic, partitions)

@@ -17,6 +17,9 @@ use crate::coordinator::group::{FetchedOffset, OffsetFetch, OffsetFetchAnswer, c
 use crate::dispatch::{Close, RequestContext};
 use crate::server::reply_queue::Reply;
 
+/// What a shard says of one group, and what that rests on.
+type ReadAnswer = Result<(OffsetFetchAnswer, Option<LaneNumber>), ErrorCode>;
+
 /// Serves the request; see the file header.
 pub async fn handle(
     broker: &Arc<Broker>,
@@ -25,7 +28,7 @@ pub async fn handle(
 ) -> Result<Reply, Close> {
     let (version, correlation_id) = (ctx.version, ctx.correlation_id);
     let groups = convert::offset_fetch::requests(version, &request);
-    let answers: Vec<(OffsetFetch, Result<(OffsetFetchAnswer, Option<LaneNumber>), ErrorCode>)> = groups
+    let answers: Vec<(OffsetFetch, ReadAnswer)> = groups
         .into_iter()
         .map(|group| {
             let read = broker.groups.read(broker, &group.group_id, |shard| shard.offset_fetch(&group));
@@ -42,7 +45,11 @@ pub async fn handle(
             };
             ready.push(answer.unwrap_or_else(|code| refused(version, group, code)));
         }
-        encoded(encode_offset_fetch(correlation_id, version, &convert::offset_fetch::response(version, ready)))
+        encoded(encode_offset_fetch(
+            correlation_id,
+            version,
+            &convert::offset_fetch::response(version, ready),
+        ))
     })))
 }
 

@@ -117,7 +117,11 @@ async fn refuse_all(broker: &Broker, request: &ProduceRequest) -> Option<ErrorCo
     }
 }
 
-fn find_topic(broker: &Broker, ctx: &RequestContext, data: &TopicProduceData) -> Result<Arc<Topic>, ErrorCode> {
+fn find_topic(
+    broker: &Broker,
+    ctx: &RequestContext,
+    data: &TopicProduceData,
+) -> Result<Arc<Topic>, ErrorCode> {
     let table = broker.partitions.load();
     let topic = if ctx.version >= 13 {
         table.topic_by_id(data.topic_id).ok_or(ErrorCode::UnknownTopicId)?

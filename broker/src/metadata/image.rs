@@ -217,8 +217,10 @@ impl MetadataImage {
                 Ok(())
             }
             MetadataRecord::TopicDeleted { topic_id } => {
-                let name =
-                    self.names.remove(topic_id).ok_or_else(|| Illegal::new(format!("no topic {topic_id}")))?;
+                let name = self
+                    .names
+                    .remove(topic_id)
+                    .ok_or_else(|| Illegal::new(format!("no topic {topic_id}")))?;
                 self.topics.remove(&name);
                 self.configs.remove(&(ConfigResource::Topic, name));
                 Ok(())

@@ -192,7 +192,9 @@ impl Record for MetadataRecord {
         if id == 1 {
             return StorageRecord::decode(r.0).map(MetadataRecord::Storage);
         }
-        let record = decode_fields(id, &mut r).map_err(malformed)?.ok_or_else(|| DecodeError::Unknown(format!("metadata record {id}")))?;
+        let record = decode_fields(id, &mut r)
+            .map_err(malformed)?
+            .ok_or_else(|| DecodeError::Unknown(format!("metadata record {id}")))?;
         r.finish().map_err(malformed)?;
         Ok(record)
     }

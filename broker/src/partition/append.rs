@@ -58,8 +58,11 @@ pub fn validate(
     config: &TopicConfig,
     now_ms: i64,
 ) -> Result<Validated, AppendError> {
-    let rules =
-        ProduceRules { api_version, message_bytes_max: config.max_message_bytes as usize, allow_control: false };
+    let rules = ProduceRules {
+        api_version,
+        message_bytes_max: config.max_message_bytes as usize,
+        allow_control: false,
+    };
     let batch = validate_for_produce(records, &rules)?;
     let size = batch.bytes().len();
     let rules = RecordRules {

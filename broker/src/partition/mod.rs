@@ -23,8 +23,8 @@ use protocol::record_batch::Batch;
 use s3stream::block_ref::BlockRef;
 use s3stream::budget::Permit;
 use s3stream::ids::{LaneNumber, StreamEpoch, StreamId};
-use s3stream::stream::StreamIndex;
 use s3stream::object::AttachmentEntry;
+use s3stream::stream::StreamIndex;
 use s3stream::wal::{Append, Attachment, Lane, Prefix, StreamSink};
 use uuid::Uuid;
 
@@ -154,7 +154,10 @@ impl Partition {
             let base_offset = entry.offset as i64;
             let known = KnownBatch {
                 first_sequence: a.base_sequence,
-                last_sequence: protocol::record_batch::increment_sequence(a.base_sequence, a.last_offset_delta),
+                last_sequence: protocol::record_batch::increment_sequence(
+                    a.base_sequence,
+                    a.last_offset_delta,
+                ),
                 base_offset,
                 last_offset: base_offset + i64::from(a.last_offset_delta),
                 timestamp: a.max_timestamp,
@@ -205,9 +208,7 @@ impl Partition {
         let epoch = self.leader_epoch.0 as i32;
         let (prefix, max_timestamp) = match log_append_time {
             None => (protocol::record_batch::stamp(header, base as i64, epoch), max_timestamp),
-            Some(now) => {
-                (protocol::record_batch::stamp_log_append_time(batch, base as i64, epoch, now), now)
-            }
+            Some(now) => (protocol::record_batch::stamp_log_append_time(batch, base as i64, epoch, now), now),
         };
         let kept = ProducerAttachment::of(header).map(|a| ProducerAttachment { max_timestamp, ..a });
         let append = Append {

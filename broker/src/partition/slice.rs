@@ -82,9 +82,14 @@ mod tests {
 
     #[test]
     fn the_batch_that_holds_the_offset_comes_whole() {
-        for (offset, expected) in
-            [(0, vec![0, 2, 5]), (1, vec![0, 2, 5]), (2, vec![2, 5]), (4, vec![2, 5]), (5, vec![5]), (6, vec![])]
-        {
+        for (offset, expected) in [
+            (0, vec![0, 2, 5]),
+            (1, vec![0, 2, 5]),
+            (2, vec![2, 5]),
+            (4, vec![2, 5]),
+            (5, vec![5]),
+            (6, vec![]),
+        ] {
             assert_eq!(
                 offsets(&whole_batches(&blocks(), offset, usize::MAX, true)),
                 expected,

@@ -105,7 +105,10 @@ async fn read(broker: &Broker, block: &BlockRef) -> Result<Bytes, LookupError> {
     if let Some(bytes) = broker.reader.memory(block) {
         return Ok(bytes);
     }
-    let mut blocks =
-        broker.reader.load(std::slice::from_ref(block)).await.map_err(|e| LookupError::Read(e.to_string()))?;
+    let mut blocks = broker
+        .reader
+        .load(std::slice::from_ref(block))
+        .await
+        .map_err(|e| LookupError::Read(e.to_string()))?;
     blocks.pop().ok_or_else(|| LookupError::Read("a block was read as nothing".into()))
 }

@@ -149,8 +149,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             let contended = self.ingress_class.usage().waiting > 0;
             let patience = if contended { STALL_CONTENDED } else { STALL };
             let deadline = Instant::now() + patience;
-            let floor =
-                if contended { (RATE_CONTENDED * STALL_CONTENDED.as_secs() as usize).min(want - have) } else { 1 };
+            let floor = if contended {
+                (RATE_CONTENDED * STALL_CONTENDED.as_secs() as usize).min(want - have)
+            } else {
+                1
+            };
             let mut got = 0;
             while got < floor {
                 let mut room = (&mut self.buffer).limit(size - have - got);
