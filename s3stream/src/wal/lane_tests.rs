@@ -269,6 +269,34 @@ async fn an_abandoned_lane_acknowledges_nothing_from_that_moment() {
     assert_eq!(rig.lane.abandon(), Err(LaneEnded::Abandoned));
 }
 
+/// Ends its lane in the middle of an acknowledgement.
+struct Quitter(std::sync::OnceLock<Lane>, Mutex<Vec<Result<LaneNumber, LaneEnded>>>);
+
+impl StreamSink for Quitter {
+    fn durable(&self, _: LaneNumber, _: &[BlockRef]) {
+        let ended = self.0.get().expect("set").abandon();
+        self.1.lock().push(ended);
+    }
+}
+
+/// An end between two grants: what is being told counts as told, what is durable and comes after it does not.
+#[tokio::test(start_paused = true)]
+async fn the_end_and_an_acknowledgement_have_an_order() {
+    let rig = Rig::new(RigStore::new(4), |_| {});
+    rig.store.script_lane(id(), 0, [Step::After(ms(100))]);
+    let quitter = Arc::new(Quitter(rig.lane.clone().into(), Mutex::default()));
+    rig.lane
+        .push(Append { sink: quitter.clone(), ..rig.append(0, Bytes::from_static(b"0")) })
+        .expect("lives");
+    sleep(ms(6)).await;
+    rig.lane.push(rig.append(1, Bytes::from_static(b"1"))).expect("lives");
+    assert_eq!(rig.lane.wait_durable(LaneNumber(1)).await, Err(LaneEnded::Abandoned));
+    assert_eq!(rig.lane.wait_durable(LaneNumber(0)).await, Ok(()), "its sink was being told");
+    assert_eq!(*quitter.1.lock(), [Ok(LaneNumber(1))]);
+    assert!(rig.store.object(id(), 1).is_some() && rig.sink.so_far().is_empty());
+    assert_eq!(rig.lane.durable_below(), LaneNumber(1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_failed_fsync_ends_the_process() {
     let rig = Rig::new(RigStore::new(4), |_| {});
