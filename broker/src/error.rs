@@ -19,6 +19,7 @@ pub fn append_error_code(error: &AppendError) -> ErrorCode {
         AppendError::Deleted => ErrorCode::UnknownTopicOrPartition,
         // The records may be in the bucket or not: retriable, and safe for idempotent producers (I4).
         AppendError::LaneEnded(_) => ErrorCode::NotLeaderOrFollower,
+        AppendError::Blocked => ErrorCode::KafkaStorageError,
         AppendError::NoSpace => ErrorCode::KafkaStorageError,
         AppendError::TimedOut => ErrorCode::RequestTimedOut,
     }
@@ -36,6 +37,8 @@ pub fn no_room_code(error: &NoRoom) -> ErrorCode {
 pub fn read_error_code(error: &ReadRefused) -> ErrorCode {
     match error {
         ReadRefused::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        // Retriable: never OFFSET_OUT_OF_RANGE, which would make consumers reset.
+        ReadRefused::Blocked => ErrorCode::KafkaStorageError,
         ReadRefused::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
         ReadRefused::UnknownLeaderEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
     }

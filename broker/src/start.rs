@@ -430,7 +430,7 @@ fn open_topic(
             &attachments,
         );
         if recovered.blocked.contains_key(&p.stream) {
-            partition.delete();
+            partition.block();
         }
         partitions.push(partition);
     }

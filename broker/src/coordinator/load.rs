@@ -38,6 +38,8 @@ pub async fn load(
     partition: &Arc<Partition>,
     mut shard: GroupShard,
 ) -> Result<GroupShard, LoadError> {
+    // A closed partition must not look like an empty one: members would start from nothing.
+    partition.check_epoch(-1).map_err(|e| LoadError::Read(e.to_string()))?;
     let offsets = partition.offsets();
     let mut offset = offsets.log_start;
     while offset < offsets.high_watermark {

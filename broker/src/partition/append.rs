@@ -23,6 +23,9 @@ pub enum AppendError {
     /// Out of order, or from a fenced producer.
     #[error(transparent)]
     Sequence(#[from] SequenceError),
+    /// Acknowledged records of the partition cannot be read: it stays closed.
+    #[error("the partition is closed: acknowledged records cannot be read")]
+    Blocked,
     /// The topic was deleted meanwhile.
     #[error("the topic was deleted")]
     Deleted,

@@ -58,7 +58,18 @@ struct State {
     blocks: StreamIndex,
     producers: ProducerStates,
     interests: Vec<(Weak<FetchInterest>, u32)>,
-    deleted: bool,
+    open: Openness,
+}
+
+/// May the partition be used?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Openness {
+    Open,
+    /// Its topic is gone.
+    Deleted,
+    /// Acknowledged records of it cannot be read: it stays closed until the loss is accepted by name (SAFETY F19). To go on
+    /// from what is there would give their offsets to others.
+    Blocked,
 }
 
 /// A batch that has taken effect in order; it may be answered once `at` is durable.
@@ -107,6 +118,9 @@ pub enum ReadRefused {
         /// What there is.
         offsets: Offsets,
     },
+    /// Acknowledged records cannot be read; nothing is said of the others.
+    #[error("the partition is closed: acknowledged records cannot be read")]
+    Blocked,
     /// The client knows an older leader epoch (KIP-320).
     #[error("leader epoch {got} is older than {current}")]
     FencedLeaderEpoch {
@@ -172,7 +186,7 @@ impl Partition {
             blocks,
             producers,
             interests: Vec::new(),
-            deleted: false,
+            open: Openness::Open,
         };
         Arc::new(Partition { topic, topic_id, index, stream, leader_epoch, config, state: Mutex::new(state) })
     }
@@ -188,8 +202,10 @@ impl Partition {
         let config = self.config.load();
         let log_append_time = config.log_append_time.then_some(context.now_ms);
         let mut state = self.state.lock();
-        if state.deleted {
-            return Err(AppendError::Deleted);
+        match state.open {
+            Openness::Open => {}
+            Openness::Deleted => return Err(AppendError::Deleted),
+            Openness::Blocked => return Err(AppendError::Blocked),
         }
         let log_start_offset = state.log_start_offset as i64;
         if header.has_producer_id()
@@ -251,8 +267,11 @@ impl Partition {
         self.state.lock().offsets()
     }
 
-    /// Is the client's idea of the leader epoch ours? -1 is no idea (KIP-320).
+    /// May it be read, and is the client's idea of the leader epoch ours? -1 is no idea (KIP-320).
     pub fn check_epoch(&self, current_leader_epoch: i32) -> Result<(), ReadRefused> {
+        if self.state.lock().open == Openness::Blocked {
+            return Err(ReadRefused::Blocked);
+        }
         let current = self.leader_epoch.0 as i32;
         match current_leader_epoch {
             -1 => Ok(()),
@@ -327,10 +346,15 @@ impl Partition {
         self.state.lock().producers.expire(now_ms, expiration_ms, durable_below);
     }
 
+    /// Closes it: acknowledged records of it cannot be read.
+    pub fn block(&self) {
+        self.state.lock().open = Openness::Blocked;
+    }
+
     /// The topic is gone: appends are refused, waiting fetches wake up to find out.
     pub fn delete(&self) {
         let mut state = self.state.lock();
-        state.deleted = true;
+        state.open = Openness::Deleted;
         for (interest, slot) in state.interests.drain(..) {
             if let Some(interest) = interest.upgrade() {
                 interest.mark(slot, 0);
