@@ -77,6 +77,12 @@ impl Broker {
         }
     }
 
+    /// The most that one batch may take when decompressed: one is at a time on each of the few worker threads, so this
+    /// stays within what the budget leaves beside its classes (I8, I11).
+    pub fn decompressed_bytes_max(&self) -> usize {
+        (self.budget.total() / 16).clamp(8 << 20, 64 << 20) as usize
+    }
+
     /// What clients of a listener are told to connect to.
     pub fn endpoint(&self, listener: &str) -> Endpoint {
         let named = self.endpoints.iter().find(|e| e.listener == listener);

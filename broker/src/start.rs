@@ -45,8 +45,6 @@ use crate::topics::{TopicChanges, effective_config, show_topics};
 
 /// Formats of `<root>/cluster` that this release knows.
 const CLUSTER_FORMAT: &str = "aquifer-cluster 1";
-/// PUTs that a dead owner may still have under way.
-const SEAL_WINDOW: usize = 64;
 /// How long a leaving broker waits for its last objects.
 const DRAIN: Duration = Duration::from_secs(20);
 
@@ -327,7 +325,9 @@ async fn seal_lane(
     debug_assert_eq!(lane.end, LaneEnd::Open);
     let store = lane_store(stores, lane.store)?;
     let note = format!("node {}", config.node_id());
-    let sealed = seal(&*store, env, lane.id, lane.trim, SEAL_WINDOW, note.as_bytes()).await?;
+    // As many seals at once as its owner may have PUTs under way: it is configured as we are.
+    let window = store.traits().puts_in_flight;
+    let sealed = seal(&*store, env, lane.id, lane.trim, window, note.as_bytes()).await?;
     info!(lane = %lane.id, length = %sealed.length, "sealed the lane of an earlier incarnation");
     Ok(SealedPredecessor { incarnation, length: sealed.length, seal_nonce: sealed.seal_nonce })
 }

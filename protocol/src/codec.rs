@@ -168,12 +168,7 @@ apis! {
 
 fn decode<T: Decodable>(key: ApiKey, mut body: Bytes, version: i16) -> Result<T, DecodeError> {
     guard::decoded_size(key, version, &body)?;
-    let request = T::decode(&mut body, version)
-        .map_err(|error| DecodeError::Malformed { reason: error.to_string() })?;
-    if !body.is_empty() {
-        return Err(DecodeError::Trailing { trailing: body.len() });
-    }
-    Ok(request)
+    T::decode(&mut body, version).map_err(|error| DecodeError::Malformed { reason: error.to_string() })
 }
 
 fn encode<T: Encodable>(

@@ -92,12 +92,6 @@ pub enum DecodeError {
         /// Bytes its value takes.
         used: usize,
     },
-    /// The body is longer than the request in it.
-    #[error("{trailing} bytes after the request")]
-    Trailing {
-        /// Bytes left over.
-        trailing: usize,
-    },
     /// The walk accepted the body but the message codec did not (text that is not UTF-8, for instance).
     #[error("malformed request: {reason}")]
     Malformed {

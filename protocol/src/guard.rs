@@ -11,7 +11,7 @@
 //!   the version allows it;
 //! - what the decoded structs will hold is added up, vectors and trees of unknown tagged fields alike, and
 //!   may not pass [`decoded_bytes_max`];
-//! - a tagged field takes exactly its stated size, the body ends with the request;
+//! - a tagged field takes exactly its stated size, what comes after the request is not looked at;
 //! - nesting is that of the schema, so the walk's own depth is fixed.
 //!
 //! The walk allocates nothing and takes one look at each length; records are stepped over.
@@ -55,11 +55,9 @@ pub fn decoded_size(key: ApiKey, version: i16, body: &[u8]) -> Result<usize, Dec
     let fields = schema::request(key).ok_or(DecodeError::UnknownApi { key: number })?;
     let mut walk = Walk::new(row, version, body);
     walk.fields(fields)?;
-    if walk.rest.is_empty() {
-        Ok(walk.memory)
-    } else {
-        Err(DecodeError::Trailing { trailing: walk.rest.len() })
-    }
+    // What comes after the request is nobody's business: librdkafka's Metadata for all topics leaves three bytes there,
+    // and Kafka's generated readers stop where the request ends.
+    Ok(walk.memory)
 }
 
 /// A position in a body, and what was seen so far.

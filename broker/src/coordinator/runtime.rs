@@ -268,6 +268,7 @@ async fn run(broker: Arc<Broker>, shard: Arc<Shard>, config: GroupConfig) {
         };
         let wait = Duration::from_millis((next - clock.now_ms()).max(0) as u64);
         tokio::select! {
+            biased;
             () = tokio::time::sleep(wait) => fire(&broker, &shard, next),
             () = shard.timers_changed.notified() => {}
         }

@@ -145,7 +145,9 @@ fn append(
         topic.partition(data.index).ok_or_else(|| refused(ErrorCode::UnknownTopicOrPartition))?;
     let now_ms = broker.env.clock.wall_ms();
     let bytes = data.records.as_ref().map_or(0, |r| r.len());
-    let validated = validate(data.records, ctx.version, &topic.config.load(), now_ms).map_err(explain)?;
+    let limit = broker.decompressed_bytes_max();
+    let validated =
+        validate(data.records, ctx.version, &topic.config.load(), now_ms, limit).map_err(explain)?;
     if validated.batch.header().is_transactional() {
         return Err(refused(ErrorCode::InvalidTxnState));
     }

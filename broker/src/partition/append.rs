@@ -49,17 +49,17 @@ pub struct Validated {
     pub max_timestamp: i64,
 }
 
-/// The most that a batch may grow when decompressed: per byte sent, and at least the second number. Far above what real
-/// records reach, far below what a bomb wants.
+/// The most that a batch may grow when decompressed, per byte sent: above what real records reach.
 const DECOMPRESSION_RATIO_MAX: usize = 1_000;
-const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
 
-/// Judges the records of one partition of a produce request.
+/// Judges the records of one partition of a produce request. A compressed batch may take `decompressed_bytes_max` while it
+/// is judged.
 pub fn validate(
     records: Option<Bytes>,
     api_version: i16,
     config: &TopicConfig,
     now_ms: i64,
+    decompressed_bytes_max: usize,
 ) -> Result<Validated, AppendError> {
     let rules = ProduceRules {
         api_version,
@@ -78,7 +78,7 @@ pub fn validate(
         now_ms,
         timestamp_before_max_ms: config.timestamp_before_max_ms,
         timestamp_after_max_ms: config.timestamp_after_max_ms,
-        decompressed_bytes_max: (size * DECOMPRESSION_RATIO_MAX).min(DECOMPRESSED_BYTES_MAX),
+        decompressed_bytes_max: (size * DECOMPRESSION_RATIO_MAX).min(decompressed_bytes_max),
     };
     let facts = validate_records(&batch, &rules).map_err(|invalid| match invalid {
         InvalidRecords::Batch(e) => AppendError::Batch(e),

@@ -49,6 +49,8 @@ where
     // that ended cleanly (the client closed its half) leaves the answers it is owed to the writer.
     tokio::pin!(writing);
     let end = tokio::select! {
+        // In one order always, so that a run of the simulation repeats.
+        biased;
         end = reading => {
             if matches!(end, End::Client) {
                 writing.await;
