@@ -70,7 +70,9 @@ class Aquifer(Broker):
         super().__init__(case_dir)
         self.binary = binary
         self.storage_url = store.url(case_dir, "log")
-        self.env = dict(os.environ, RUST_LOG=os.environ.get("RUST_LOG", "info"), RUST_BACKTRACE="1", **store.env())
+        # AQUIFER_* are keys of the broker's configuration: what the caller's shell has of them is not a case's.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AQUIFER_")}
+        self.env = {"RUST_LOG": "info", **inherited, "RUST_BACKTRACE": "1", **store.env()}
 
     def _spawn(self):
         argv = [self.binary, "--storage", self.storage_url, "--listeners", f"PLAINTEXT://{self.bootstrap}"]
