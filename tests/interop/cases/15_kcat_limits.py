@@ -50,7 +50,7 @@ def append_time(case):
     topic = case.topic("append-time", message_timestamp_type="LogAppendTime")
     before = time.time_ns() // 1_000_000
     for codec in ("none", "zstd"):
-        case.kcat.produce(topic, [(None, f"{codec} {i}") for i in range(10)], "-z", codec, "-X", "linger.ms=100")
+        case.kcat.produce(topic, [(None, f"{codec} {i}") for i in range(10)], "-z", codec, "-X", "linger.ms=500")
         time.sleep(0.05)
     after = time.time_ns() // 1_000_000
     records = case.kcat.consume(topic)
