@@ -82,6 +82,7 @@ impl TailCache {
                 return permit;
             }
             tokio::select! {
+                biased;
                 permit = self.class.acquire(bytes) => return permit,
                 () = evictable => {}
             }

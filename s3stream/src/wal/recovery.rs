@@ -182,8 +182,9 @@ pub async fn recover(
         let store = store.ok_or(RecoverError::UnknownStore { lane: span.id, store: span.store })?;
         sources.push(Source { env: env.clone(), store: Arc::clone(store), span });
     }
+    // Boxed here and below: a stream of closures is `Send` only where its lifetimes are known, and callers spawn this.
     let seals = sources.iter().map(Source::check_seal);
-    stream::iter(seals).buffered(WINDOW).try_collect::<()>().await?;
+    stream::iter(seals).buffered(WINDOW).boxed().try_collect::<()>().await?;
 
     let refs: Vec<LaneRef> = plan.lanes.iter().map(|span| lanes.intern(span.store, span.id)).collect();
     let mut fold = Fold::new(plan, refs);
@@ -194,7 +195,7 @@ pub async fn recover(
         let wanted = &wanted;
         async move { source.read(number, wanted).await.map(|read| (at, number, read)) }
     });
-    let mut reads = stream::iter(reads).buffered(WINDOW);
+    let mut reads = stream::iter(reads).buffered(WINDOW).boxed();
     while let Some((at, number, read)) = reads.try_next().await? {
         match read {
             Read::Object(object) => {
