@@ -448,6 +448,27 @@ fn spawn_tasks(broker: &Arc<Broker>, lane_store: Arc<dyn Store>, sockets: Socket
     let floor = broker.config.values.long("storage.directory.free.min.bytes") as u64;
     tasks.spawn("free-space", broker.free_space.clone().watch(lane_store, floor));
     tasks.spawn("producer-expiry", expire_producers(broker.clone()));
+    tasks.spawn("fenced", end_when_fenced(broker.clone()));
+}
+
+/// The lane tells us that we were superseded when we next write. A process that nobody writes to learns it here, from the
+/// journal, and must end as well: its partitions have another owner, and clients would wait on it for ever.
+async fn end_when_fenced(broker: Arc<Broker>) {
+    let mut images = broker.journal.subscribe();
+    loop {
+        let image = images.borrow_and_update().clone();
+        let lane = image.inner.catalog.lane(broker.incarnation);
+        if lane.is_none_or(|lane| matches!(lane.end, LaneEnd::Fenced { .. })) {
+            return broker.env.tasks.fatal(format!(
+                "another process has taken over this storage (incarnation {} is fenced). Nothing that was acknowledged is \
+                 lost; start this one again if it should be the one that serves",
+                broker.incarnation
+            ));
+        }
+        if images.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 async fn expire_producers(broker: Arc<Broker>) {
