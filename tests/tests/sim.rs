@@ -26,12 +26,12 @@ fn seeds(range: std::ops::Range<u64>) {
 
 #[test]
 fn seeds_0() {
-    seeds(1..10);
+    seeds(1..51);
 }
 
 #[test]
 fn seeds_1() {
-    seeds(10..20);
+    seeds(51..101);
 }
 
 /// Same seed, same history and same requests to the store, to the microsecond.
@@ -61,7 +61,7 @@ fn scenario(seed: u64, faults: Faults, script: impl AsyncFnOnce(&Rig, &FakeS3)) 
 /// answered when that is.
 #[test]
 fn retry_joins_pending() {
-    let slow = Faults { latency: Duration::from_millis(400), slow: 0.3, ..Faults::none() };
+    let slow = Faults { latency: Duration::from_millis(200), slow: 0.03, ..Faults::none() };
     scenario(1, slow, async |_, _| sleep(Duration::from_secs(30)).await);
 }
 
@@ -112,7 +112,7 @@ fn refence_same_process() {
         for _ in 0..8 {
             rig.world.lives().iter().for_each(|life| rig.world.kill(life));
             rig.world.start();
-            sleep(Duration::from_millis(1500)).await;
+            sleep(Duration::from_millis(5000)).await;
         }
     });
 }
@@ -124,8 +124,10 @@ fn same_id_two_processes() {
         for _ in 0..4 {
             rig.world.start();
             rig.world.start();
-            sleep(Duration::from_secs(10)).await;
-            assert_eq!(rig.world.lives().len(), 1, "one of all stays");
+            // One that is written to learns of its successor with its next object; one that is not, from the journal,
+            // where a sole controller looks once a minute.
+            sleep(Duration::from_secs(90)).await;
+            assert_eq!(rig.world.lives().len(), 1, "one of all stays:\n{}", rig.world.notes());
         }
     });
 }

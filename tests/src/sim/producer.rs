@@ -253,6 +253,8 @@ impl Producer {
                 Some(error) => {
                     let in_doubt = !lane.failed && at == Some(0);
                     (lane.failed, any_failed) = (true, true);
+                    let told = format!("producer {} partition {partition} sequence {first}", self.index);
+                    self.world.note(format!("{told}: {error:?} by {}", wire.life.number));
                     if RETRIABLE.contains(&error) {
                         // Again, later.
                     } else if error == ResponseError::OutOfOrderSequenceNumber {

@@ -34,6 +34,8 @@ pub struct Outcome {
 
 /// How long the world is hostile.
 const HOSTILE: Duration = Duration::from_secs(40);
+/// How long clients go on in calm weather before they are to finish.
+const AFTERWARDS: Duration = Duration::from_secs(8);
 /// How long all that was sent may take to come to its end once it is calm.
 const CALM: Duration = Duration::from_secs(300);
 
@@ -195,7 +197,6 @@ impl Rig {
     pub async fn finish(mut self) -> Outcome {
         self.calm();
         self.world.start();
-        self.stop.stop();
         let keeper = {
             let world = self.world.clone();
             tokio::spawn(async move {
@@ -207,6 +208,9 @@ impl Rig {
                 }
             })
         };
+        // Work goes on after all that has happened.
+        sleep(AFTERWARDS).await;
+        self.stop.stop();
         for producer in &mut self.producers {
             match timeout(CALM, producer).await {
                 Ok(Ok(())) => {}

@@ -120,6 +120,16 @@ impl World {
         self.state.lock().events.iter().map(|(_, event)| event.clone()).collect()
     }
 
+    /// What the world did, a line each.
+    pub fn notes(&self) -> String {
+        let state = self.state.lock();
+        let notes = state.events.iter().filter_map(|(at, event)| match event {
+            Event::Note(note) => Some(format!("{:>9.3} s {note}", at.as_secs_f64())),
+            _ => None,
+        });
+        notes.collect::<Vec<_>>().join("\n")
+    }
+
     /// History and what the store saw, a line each: equal for equal seeds.
     pub fn trace(&self) -> String {
         let mut text = String::new();
