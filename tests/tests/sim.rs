@@ -146,3 +146,19 @@ fn same_id_two_processes_on_a_directory() {
     });
     assert_good(&outcome);
 }
+
+/// The judge is awake: a store that loses an object it has confirmed is found out.
+#[test]
+fn a_store_that_loses_an_object_is_found_out() {
+    let outcome = s3stream::sim::run(async {
+        let s3 = FakeS3::new(8, Faults::none());
+        let rig = Rig::new(8, Root::S3(s3.clone()));
+        sleep(Duration::from_secs(5)).await;
+        let objects = s3.objects();
+        let (key, _) = objects.iter().find(|(key, _)| key.starts_with("wal/")).expect("a lane object");
+        s3.remove(key);
+        rig.world.lives().iter().for_each(|life| rig.world.kill(life));
+        rig.finish().await
+    });
+    assert!(!outcome.violations.is_empty());
+}
