@@ -4,15 +4,18 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use protocol::StrBytes;
+use s3stream::budget::{ByteSemaphore, Class};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tracing::debug;
 
 use super::frame_reader::{FrameReader, ReadError};
-use super::reply_queue::{Frame, Reply, reply_queue, resolve};
+use super::reply_queue::{Frame, Queued, REPLY_BYTES_MAX, Reply, reply_queue, resolve};
 use crate::broker::Broker;
 use crate::dispatch::{Close, dispatch};
 use crate::fetch::session::ConnectionFetch;
@@ -85,8 +88,9 @@ async fn read_requests<R: AsyncRead + Unpin>(
     broker: Arc<Broker>,
     connection: &mut Connection,
     reader: R,
-    replies: mpsc::Sender<Reply>,
+    replies: mpsc::Sender<Queued>,
 ) -> End {
+    let unsent = ByteSemaphore::new("unsent answers", REPLY_BYTES_MAX);
     let mut frames =
         FrameReader::new(reader, broker.frame_limits(), &broker.budget, broker.config.connections_max_idle());
     loop {
@@ -95,6 +99,7 @@ async fn read_requests<R: AsyncRead + Unpin>(
             Err(ReadError::Closed) => return End::Client,
             Err(e) => return End::Read(e),
         };
+        let request_bytes = frame.bytes.len();
         let reply = match dispatch(&broker, connection, frame).await {
             Ok(reply) => reply,
             Err(close) => return End::Request(close),
@@ -102,7 +107,8 @@ async fn read_requests<R: AsyncRead + Unpin>(
         if matches!(reply, Reply::None) {
             continue;
         }
-        if replies.send(reply).await.is_err() {
+        let charge = unsent.acquire(reply.held_bytes(request_bytes)).await;
+        if replies.send(Queued { reply, charge }).await.is_err() {
             return End::Writer;
         }
     }
@@ -110,24 +116,49 @@ async fn read_requests<R: AsyncRead + Unpin>(
 
 async fn write_replies<W: AsyncWrite + Unpin>(
     broker: Arc<Broker>,
-    mut queue: mpsc::Receiver<Reply>,
+    mut queue: mpsc::Receiver<Queued>,
     mut writer: W,
 ) {
-    while let Some(reply) = queue.recv().await {
+    let responses = broker.budget.class(Class::Responses);
+    let patience = broker.config.connections_max_idle();
+    while let Some(Queued { reply, charge }) = queue.recv().await {
         let Some(frame) = resolve(reply, &broker.lane).await else { return };
-        if write_frame(&mut writer, frame).await.is_err() {
+        if write_frame(&mut writer, frame, responses, patience).await.is_err() {
             return;
         }
+        drop(charge);
     }
 }
 
-/// Writes a frame vectored; its charge is given back when it has left.
-async fn write_frame<W: AsyncWrite + Unpin>(writer: &mut W, frame: Frame) -> std::io::Result<()> {
+/// A client that takes nothing for so long is given up while other answers wait for memory.
+const WRITE_STALL_CONTENDED: Duration = Duration::from_secs(2);
+
+/// Writes a frame vectored; its charge is given back when it has left. Who does not read is given up after `patience`, or
+/// much sooner when others wait for what it pins (I11).
+async fn write_frame<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    frame: Frame,
+    responses: &ByteSemaphore,
+    patience: Duration,
+) -> std::io::Result<()> {
     let Frame { parts, charge } = frame;
-    match parts.len() {
-        0 => {}
-        1 => writer.write_all(&parts[0]).await?,
-        _ => writer.write_all_buf(&mut Parts::new(parts)).await?,
+    let mut parts = Parts::new(parts);
+    let mut waited = Duration::ZERO;
+    while parts.has_remaining() {
+        match timeout(WRITE_STALL_CONTENDED, writer.write_buf(&mut parts)).await {
+            Ok(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                written?;
+                waited = Duration::ZERO;
+            }
+            Err(_) => {
+                waited += WRITE_STALL_CONTENDED;
+                let contended = charge.is_some() && responses.usage().waiting > 0;
+                if contended || waited >= patience {
+                    return Err(std::io::ErrorKind::TimedOut.into());
+                }
+            }
+        }
     }
     writer.flush().await?;
     drop(charge);

@@ -1,8 +1,8 @@
 //! Answers leave in the order of their requests (Kafka's clients match them by order), each when it may: at once, when its
 //! lane object is durable, or when what it waits for has happened.
 //!
-//! The queue is bounded by requests here and by bytes through the permits that large answers hold: a client that does
-//! not read its answers stops being read itself.
+//! The queue is bounded by requests and by bytes: a client that does not read its answers stops being read itself. What
+//! fetches pin is charged to the class of responses besides.
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -50,7 +50,31 @@ pub enum Reply {
     Parked(BoxFuture<'static, Option<Frame>>),
 }
 
+/// Bytes that one connection's unsent answers may hold; a single larger one goes alone.
+pub const REPLY_BYTES_MAX: u64 = 128 << 10;
+
+/// An answer in the queue, with its part of [`REPLY_BYTES_MAX`].
+pub struct Queued {
+    /// The answer.
+    pub reply: Reply,
+    /// Given back when it has left.
+    pub charge: Permit,
+}
+
 impl Reply {
+    /// What it holds while it waits. `request_bytes` is the length of the request's frame: what is parked keeps it.
+    pub fn held_bytes(&self, request_bytes: usize) -> u64 {
+        const LEAST: usize = 512;
+        let held = match self {
+            Reply::None => 0,
+            Reply::Ready(frame) => frame.parts.iter().map(Bytes::len).sum(),
+            // The batches are in the lane, which has charged them; the answer is small.
+            Reply::Durable { .. } => LEAST,
+            Reply::Parked(_) => request_bytes,
+        };
+        held.max(LEAST) as u64
+    }
+
     /// An answer that is there.
     pub fn ready(bytes: Bytes) -> Reply {
         Reply::Ready(bytes.into())
@@ -58,7 +82,7 @@ impl Reply {
 }
 
 /// The two ends of a connection's queue.
-pub fn reply_queue() -> (mpsc::Sender<Reply>, mpsc::Receiver<Reply>) {
+pub fn reply_queue() -> (mpsc::Sender<Queued>, mpsc::Receiver<Queued>) {
     mpsc::channel(REPLIES_MAX)
 }
 
