@@ -46,7 +46,7 @@ pub struct RequestContext {
     /// `client.id`.
     pub client_id: Option<StrBytes>,
     /// The client's address, without port, as Kafka shows it: `/127.0.0.1`.
-    pub client_host: String,
+    pub client_host: Arc<str>,
     /// The listener it came by: its endpoints are the ones to tell.
     pub listener: Arc<str>,
 }
@@ -129,7 +129,7 @@ fn context(connection: &Connection, header: RequestHeader) -> RequestContext {
         version: header.api_version,
         correlation_id: header.correlation_id,
         client_id: header.client_id,
-        client_host: format!("/{}", connection.peer.ip()),
+        client_host: connection.client_host.clone(),
         listener: connection.listener.clone(),
     }
 }

@@ -37,11 +37,10 @@ use crate::coordinator::runtime::Groups;
 use crate::fetch::session::SessionCache;
 use crate::free_space::FreeSpace;
 use crate::metadata::{Endpoint, MetadataImage, TopicImage};
-use crate::partition::Partition;
 use crate::partition::table::{PartitionTable, Topic};
 use crate::producer_ids::ProducerIds;
 use crate::server::listener;
-use crate::topics::{TopicChanges, effective_config, show_topics};
+use crate::topics::{TopicChanges, effective_config, open_partition, show_topics};
 
 /// Formats of `<root>/cluster` that this release knows.
 const CLUSTER_FORMAT: &str = "aquifer-cluster 1";
@@ -413,22 +412,12 @@ fn open_topic(
     let config = Arc::new(ArcSwap::from_pointee(effective_config(broker, image, &topic.name)));
     let mut partitions = Vec::with_capacity(topic.partitions.len());
     for (index, p) in topic.partitions.iter().enumerate() {
-        let epoch = image.owner(p.stream).map(|(_, epoch)| epoch).unwrap_or_default();
-        let (mut blocks, attachments) = match recovered.streams.remove(&p.stream) {
+        let (blocks, attachments) = match recovered.streams.remove(&p.stream) {
             Some(RecoveredStream { index, attachments }) => (index, attachments),
             None => (s3stream::stream::StreamIndex::new(0), Vec::new()),
         };
-        blocks.begin_epoch(epoch, broker.lane_ref);
-        let partition = Partition::open(
-            topic.name.clone(),
-            topic.id,
-            index as i32,
-            p.stream,
-            epoch,
-            config.clone(),
-            blocks,
-            &attachments,
-        );
+        let at = (index as i32, p.stream);
+        let partition = open_partition(broker, image, topic, at, config.clone(), blocks, &attachments);
         if recovered.blocked.contains_key(&p.stream) {
             partition.block();
         }

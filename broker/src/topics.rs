@@ -19,6 +19,8 @@ use crate::error::propose_error_code;
 use crate::metadata::{ConfigResource, MetadataImage, TopicImage};
 use crate::partition::Partition;
 use crate::partition::table::Topic;
+use s3stream::ids::StreamId;
+use s3stream::object::AttachmentEntry;
 use s3stream::stream::StreamIndex;
 
 /// Serializes changes of topics in this process, and remembers what the table of partitions was made from.
@@ -144,24 +146,29 @@ fn extend(
     let mut partitions = known.map(|t| t.partitions.clone()).unwrap_or_default();
     let first_new = partitions.len();
     for (index, p) in topic.partitions.iter().enumerate().skip(first_new) {
-        let epoch = image.owner(p.stream).map(|(_, epoch)| epoch).unwrap_or_default();
-        let mut blocks = StreamIndex::new(0);
-        blocks.begin_epoch(epoch, broker.lane_ref);
-        let opened = Partition::open(
-            topic.name.clone(),
-            topic.id,
-            index as i32,
-            p.stream,
-            epoch,
-            config.clone(),
-            blocks,
-            &[],
-        );
+        let at = (index as i32, p.stream);
+        let opened = open_partition(broker, image, topic, at, config.clone(), StreamIndex::new(0), &[]);
         partitions.push(opened);
     }
     let new = partitions[first_new..].to_vec();
     table.insert(Arc::new(Topic { id: topic.id, name: topic.name.clone(), config, partitions }));
     if &*topic.name == OFFSETS_TOPIC { new } else { Vec::new() }
+}
+
+/// Opens one partition, `at` index and stream, on what its earlier epochs left: nothing, if it is new.
+pub fn open_partition(
+    broker: &Broker,
+    image: &MetadataImage,
+    topic: &TopicImage,
+    at: (i32, StreamId),
+    config: Arc<ArcSwap<TopicConfig>>,
+    mut blocks: StreamIndex,
+    attachments: &[AttachmentEntry],
+) -> Arc<Partition> {
+    let (index, stream) = at;
+    let epoch = image.owner(stream).map(|(_, epoch)| epoch).unwrap_or_default();
+    blocks.begin_epoch(epoch, broker.lane_ref);
+    Partition::open(topic.name.clone(), topic.id, index, stream, epoch, config, blocks, attachments)
 }
 
 /// A topic's configuration as it takes effect.

@@ -143,6 +143,7 @@ fn absent(code: ErrorCode) -> MetadataResponseTopic {
 }
 
 fn known(version: i16, image: &MetadataImage, topic: &TopicImage) -> MetadataResponseTopic {
+    let live: Vec<i32> = image.live_brokers().map(|(_, b)| b.node_id).collect();
     let partitions = topic.partitions.iter().enumerate().map(|(index, p)| {
         let owner = image.owner(p.stream).filter(|(i, _)| image.catalog.is_live(*i));
         let leader = owner.and_then(|(i, epoch)| Some((image.broker(i)?.node_id, epoch)));
@@ -151,7 +152,6 @@ fn known(version: i16, image: &MetadataImage, topic: &TopicImage) -> MetadataRes
             (None, Some((leader, _))) => vec![leader],
             (None, None) => Vec::new(),
         };
-        let live: Vec<i32> = image.live_brokers().map(|(_, b)| b.node_id).collect();
         let ids = |list: Vec<i32>| list.into_iter().map(BrokerId).collect::<Vec<_>>();
         let (isr, offline): (Vec<i32>, Vec<i32>) = replicas.iter().partition(|r| live.contains(r));
         let isr = match leader {

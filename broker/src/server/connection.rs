@@ -24,6 +24,8 @@ use crate::fetch::session::ConnectionFetch;
 pub struct Connection {
     /// Where it comes from.
     pub peer: SocketAddr,
+    /// Its address without port, as Kafka shows it: `/127.0.0.1`.
+    pub client_host: Arc<str>,
     /// The listener it uses.
     pub listener: Arc<str>,
     /// What it says it is (KIP-511).
@@ -35,7 +37,13 @@ pub struct Connection {
 impl Connection {
     /// A client that has just connected.
     pub fn new(peer: SocketAddr, listener: Arc<str>) -> Connection {
-        Connection { peer, listener, software: None, fetch: Arc::new(ConnectionFetch::default()) }
+        Connection {
+            peer,
+            client_host: format!("/{}", peer.ip()).into(),
+            listener,
+            software: None,
+            fetch: Arc::new(ConnectionFetch::default()),
+        }
     }
 }
 
