@@ -113,9 +113,11 @@ async fn look(broker: &Arc<Broker>, slots: &mut FetchSlots, limits: Limits, answ
         let class = broker.budget.class(Class::Responses);
         let wanted = available.min(limits.max_bytes).min((class.capacity() / 8) as usize);
         let mut charge = class.acquire(wanted as u64).await;
-        let mut room = (limits.max_bytes.min(charge.bytes() as usize)).saturating_sub(total(answer));
+        let mut room = limits.max_bytes.saturating_sub(total(answer)).min(charge.bytes() as usize);
         let mut taken = 0;
         for (slot, looked) in found {
+            // What an earlier look took of it is read again, in the room that it had.
+            room += answer.slots.remove(&slot).map_or(0, |earlier| earlier.bytes);
             let first = total(answer) == 0;
             let gathered = take(broker, slots, slot, looked, room, first);
             has_error |= gathered.error != error::NONE;

@@ -4,11 +4,13 @@
 //!   to the record, -1 where there is none (`UnifiedLog.fetchOffsetByTimestamp`).
 //! Versions: v2 isolation level · v4 leader epoch (KIP-320) · v7 -3 (KIP-734) · v8 -4 (KIP-405) · v9 -5 (KIP-1005) ·
 //!   v10 timeout.
-//! Errors: UNKNOWN_TOPIC_OR_PARTITION, FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH, UNSUPPORTED_VERSION (a special timestamp
+//! Errors: INVALID_REQUEST (a partition named twice), UNKNOWN_TOPIC_OR_PARTITION, FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH, UNSUPPORTED_VERSION (a special timestamp
 //!   the version lacks), KAFKA_STORAGE_ERROR (the bucket did not answer: retriable).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use protocol::StrBytes;
 use protocol::codec::encode_list_offsets;
 use protocol::error::{self, ErrorCode};
 use protocol::messages::list_offsets_request::ListOffsetsPartition;
@@ -37,11 +39,15 @@ pub fn handle(
 ) -> Result<Reply, Close> {
     let (broker, version, correlation_id) = (broker.clone(), ctx.version, ctx.correlation_id);
     Ok(Reply::Parked(Box::pin(async move {
+        let twice = named_twice(&request);
         let mut topics = Vec::with_capacity(request.topics.len());
         for topic in request.topics {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for p in topic.partitions {
-                let found = look_up(&broker, version, &topic.name, &p).await;
+                let found = match twice.contains(&(topic.name.0.clone(), p.partition_index)) {
+                    true => Err(ErrorCode::InvalidRequest),
+                    false => look_up(&broker, version, &topic.name, &p).await,
+                };
                 partitions.push(partition_response(version, p.partition_index, found));
             }
             topics
@@ -50,6 +56,16 @@ pub fn handle(
         let response = ListOffsetsResponse::default().with_topics(topics);
         encoded(encode_list_offsets(correlation_id, version, &response))
     })))
+}
+
+/// Partitions that the request names more than once (`ReplicaManager.fetchOffset` refuses all of them).
+fn named_twice(request: &ListOffsetsRequest) -> HashSet<(StrBytes, i32)> {
+    let mut seen = HashSet::new();
+    let all = request
+        .topics
+        .iter()
+        .flat_map(|t| t.partitions.iter().map(|p| (t.name.0.clone(), p.partition_index)));
+    all.filter(|named| !seen.insert(named.clone())).collect()
 }
 
 struct Found {
