@@ -1,7 +1,8 @@
-//! Writing record batches: internal topics, control batches, log compaction's rewritten batches, tests.
+//! Writing record batches: internal topics, control batches, log compaction's rewritten batches, tests, and those whose
+//! topic asks for another codec than their producer's.
 //!
-//! Owns: the bytes of a batch from its records. Does not own a producer's batch on its way to the log, which
-//! is never rewritten (`record_batch::stamp`).
+//! Owns: the bytes of a batch from its records. Does not own a producer's batch on its way to the log, whose body is
+//! otherwise never rewritten (`record_batch::stamp`).
 
 use bytes::{BufMut, Bytes, BytesMut};
 

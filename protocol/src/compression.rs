@@ -52,7 +52,20 @@ impl Compression {
         }
     }
 
-    /// The name in `compression.type`.
+    /// The codec that a topic's `compression.type` asks for; None for `producer`, and for what is no value of it
+    /// (`BrokerCompressionType`).
+    pub fn from_topic_config(value: &str) -> Option<Compression> {
+        match value {
+            "uncompressed" => Some(Compression::None),
+            "gzip" => Some(Compression::Gzip),
+            "snappy" => Some(Compression::Snappy),
+            "lz4" => Some(Compression::Lz4),
+            "zstd" => Some(Compression::Zstd),
+            _ => None,
+        }
+    }
+
+    /// The name in a producer's `compression.type`.
     pub fn name(self) -> &'static str {
         match self {
             Compression::None => "none",

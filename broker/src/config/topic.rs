@@ -1,5 +1,7 @@
 //! What a topic's configuration means, typed: read on every produce and fetch, so parsed once per change.
 
+use protocol::compression::Compression;
+
 use super::Values;
 
 /// The keys that decide something here. The others are stored and reported.
@@ -11,6 +13,8 @@ pub struct TopicConfig {
     pub log_append_time: bool,
     /// `cleanup.policy` holds `compact`.
     pub compacted: bool,
+    /// `compression.type`: the codec of every stored batch; None keeps the producer's.
+    pub compression: Option<Compression>,
     /// `message.timestamp.before.max.ms`.
     pub timestamp_before_max_ms: i64,
     /// `message.timestamp.after.max.ms`.
@@ -24,6 +28,7 @@ impl TopicConfig {
             max_message_bytes: values.int("max.message.bytes"),
             log_append_time: values.string("message.timestamp.type") == "LogAppendTime",
             compacted: values.list("cleanup.policy").contains(&"compact"),
+            compression: Compression::from_topic_config(values.string("compression.type")),
             timestamp_before_max_ms: values.long("message.timestamp.before.max.ms"),
             timestamp_after_max_ms: values.long("message.timestamp.after.max.ms"),
         }

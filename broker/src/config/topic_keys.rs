@@ -15,19 +15,19 @@ pub static TOPIC_KEYS: &[ConfigDef] = &[
     key("compression.gzip.level", Kind::Int, "-1")
         .between(-1, 9)
         .synonym("compression.gzip.level")
-        .doc("Stored and reported: records are kept as their producer compressed them."),
+        .doc("Stored and reported: where a batch is recompressed, at its codec's default level."),
     key("compression.lz4.level", Kind::Int, "9")
         .between(1, 17)
         .synonym("compression.lz4.level")
-        .doc("Stored and reported: records are kept as their producer compressed them."),
+        .doc("Stored and reported: where a batch is recompressed, at its codec's default level."),
     key("compression.type", Kind::String, "producer")
         .one_of(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"])
         .synonym("compression.type")
-        .doc("Stored and reported: records are kept as their producer compressed them."),
+        .doc("The codec that batches are stored in; producer keeps each as it was sent."),
     key("compression.zstd.level", Kind::Int, "3")
         .between(-131072, 22)
         .synonym("compression.zstd.level")
-        .doc("Stored and reported: records are kept as their producer compressed them."),
+        .doc("Stored and reported: where a batch is recompressed, at its codec's default level."),
     key("delete.retention.ms", Kind::Long, "86400000")
         .at_least(0)
         .synonym("log.cleaner.delete.retention.ms")

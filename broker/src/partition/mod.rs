@@ -223,6 +223,10 @@ impl Partition {
         let base = state.log_end_offset;
         let epoch = self.leader_epoch.0 as i32;
         let (prefix, max_timestamp) = match log_append_time {
+            None if max_timestamp != header.max_timestamp => (
+                protocol::record_batch::stamp_max_timestamp(batch, base as i64, epoch, max_timestamp),
+                max_timestamp,
+            ),
             None => (protocol::record_batch::stamp(header, base as i64, epoch), max_timestamp),
             Some(now) => (protocol::record_batch::stamp_log_append_time(batch, base as i64, epoch, now), now),
         };
