@@ -99,6 +99,12 @@ pub async fn dispatch(
             handlers::leave_group::handle(broker, &ctx, codec::decode_leave_group(body, v)?)
         }
         ApiKey::SyncGroup => handlers::sync_group::handle(broker, &ctx, codec::decode_sync_group(body, v)?),
+        ApiKey::DescribeGroups => {
+            handlers::describe_groups::handle(broker, &ctx, codec::decode_describe_groups(body, v)?)
+        }
+        ApiKey::ListGroups => {
+            handlers::list_groups::handle(broker, &ctx, codec::decode_list_groups(body, v)?)
+        }
         ApiKey::CreateTopics => {
             handlers::create_topics::handle(broker, &ctx, codec::decode_create_topics(body, v)?).await
         }
@@ -110,6 +116,12 @@ pub async fn dispatch(
         }
         ApiKey::DescribeConfigs => {
             handlers::describe_configs::handle(broker, &ctx, codec::decode_describe_configs(body, v)?)
+        }
+        ApiKey::DeleteGroups => {
+            handlers::delete_groups::handle(broker, &ctx, codec::decode_delete_groups(body, v)?)
+        }
+        ApiKey::OffsetDelete => {
+            handlers::offset_delete::handle(broker, &ctx, codec::decode_offset_delete(body, v)?)
         }
         ApiKey::DescribeCluster => {
             handlers::describe_cluster::handle(broker, &ctx, codec::decode_describe_cluster(body, v)?)

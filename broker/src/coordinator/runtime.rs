@@ -158,6 +158,29 @@ impl Groups {
         }
     }
 
+    /// Reads every shard of this broker, in the order of their partitions; each part may be told when its number is
+    /// durable. One that is still loading refuses for all: its groups would be missing. One that has ended has none
+    /// (`GroupCoordinatorService.listGroups`).
+    pub fn read_all<T>(
+        &self,
+        broker: &Broker,
+        read: impl Fn(&GroupShard) -> T,
+    ) -> Result<Vec<(T, Option<LaneNumber>)>, ErrorCode> {
+        let table = broker.partitions.load();
+        let Some(topic) = table.topic(OFFSETS_TOPIC) else { return Ok(Vec::new()) };
+        let mut parts = Vec::new();
+        for index in 0..topic.partitions.len() as i32 {
+            let Some(shard) = self.shards.lock().get(&index).cloned() else { continue };
+            let inner = shard.inner.lock();
+            match &inner.state {
+                State::Active(group_shard) => parts.push((read(group_shard), inner.appended)),
+                State::Loading => return Err(ErrorCode::CoordinatorLoadInProgress),
+                State::Ended => {}
+            }
+        }
+        Ok(parts)
+    }
+
     /// A topic is gone, its committed offsets with it.
     pub fn topic_deleted(&self, broker: &Broker, topic: &str) {
         let now = self.clock.now_ms();

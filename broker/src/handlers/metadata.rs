@@ -3,9 +3,11 @@
 //!   later) and `auto.create.topics.enable` allow it, and told at once.
 //! Versions: v1 no topics = none (v0: all) · v4 allow_auto_topic_creation · v5 offline replicas · v7 leader epoch ·
 //!   v8–v10 authorized operations · v10 topic ids · v12 by topic id · v13 top-level error.
-//! Errors: INVALID_TOPIC_EXCEPTION, UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID, LEADER_NOT_AVAILABLE.
+//! Errors: INVALID_TOPIC_EXCEPTION, UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID, LEADER_NOT_AVAILABLE,
+//!   LISTENER_NOT_FOUND (v6 and later), INVALID_REQUEST (an id, or no name, before v12). At the top level, of v13, nothing
+//!   but NONE (`KafkaApis.handleTopicMetadataRequest`, `KRaftMetadataCache`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use protocol::codec::encode_metadata;
@@ -13,16 +15,16 @@ use protocol::error::{self, ErrorCode};
 use protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
-use protocol::messages::{BrokerId, MetadataRequest, MetadataResponse, TopicName};
+use protocol::messages::{BrokerId, MetadataRequest, MetadataResponse};
 use uuid::Uuid;
 
-use super::{AUTHORIZED_OPERATIONS_OMITTED, text, topic_name};
+use super::{authorized_operations, text, topic_name};
 use crate::broker::Broker;
 use crate::controller::Refused;
 use crate::controller::topics::{NewTopic, check_name};
 use crate::coordinator::is_internal;
 use crate::dispatch::{Close, RequestContext};
-use crate::metadata::{MetadataImage, TopicImage};
+use crate::metadata::{MetadataImage, PartitionImage, Places, TopicImage};
 use crate::server::reply_queue::Reply;
 use crate::topics::create_topics;
 
@@ -32,6 +34,10 @@ pub async fn handle(
     ctx: &RequestContext,
     request: MetadataRequest,
 ) -> Result<Reply, Close> {
+    if is_invalid(ctx.version, &request) {
+        let response = invalid(ctx.version, request);
+        return Ok(Reply::ready(encode_metadata(ctx.correlation_id, ctx.version, &response)?));
+    }
     let asked = Asked::of(ctx.version, &request);
     let refused = match &asked {
         Asked::Some(topics) if may_create(broker, ctx.version, &request) => {
@@ -41,18 +47,49 @@ pub async fn handle(
     };
     let journal = broker.journal.image();
     let image = &journal.inner;
-    let topics = match asked {
-        Asked::All => image.topics().map(|t| known(ctx.version, image, t)).collect(),
-        Asked::Some(topics) => topics.into_iter().map(|t| one(ctx.version, image, &t, &refused)).collect(),
+    let shape = Shape {
+        ctx,
+        image,
+        places: Places::new(image),
+        operations: authorized_operations::if_asked(
+            request.include_topic_authorized_operations,
+            authorized_operations::TOPIC,
+        ),
     };
+    let topics = match asked {
+        Asked::All => image.topics().map(|t| shape.known(t)).collect(),
+        Asked::Some(topics) => topics.into_iter().map(|t| shape.one(&t, &refused)).collect(),
+    };
+    let cluster_operations = authorized_operations::if_asked(
+        request.include_cluster_authorized_operations,
+        authorized_operations::CLUSTER,
+    );
     let response = MetadataResponse::default()
         .with_brokers(brokers(ctx, image))
         .with_cluster_id(Some(text(&broker.cluster_id)))
         .with_controller_id(BrokerId(controller_id(broker, image, journal.controller)))
         .with_topics(topics)
-        .with_cluster_authorized_operations(AUTHORIZED_OPERATIONS_OMITTED);
+        .with_cluster_authorized_operations(cluster_operations);
     let response = if ctx.version >= 2 { response } else { response.with_cluster_id(None) };
     Ok(Reply::ready(encode_metadata(ctx.correlation_id, ctx.version, &response)?))
+}
+
+/// Names only until v12 (`MetadataRequest`: topic ids of v10 and v11 are in the answer alone).
+fn is_invalid(version: i16, request: &MetadataRequest) -> bool {
+    let topics = request.topics.iter().flatten();
+    version < 12 && topics.into_iter().any(|t| t.name.is_none() || !t.topic_id.is_nil())
+}
+
+/// `MetadataRequest.getErrorResponse`.
+fn invalid(version: i16, request: MetadataRequest) -> MetadataResponse {
+    let topics = request.topics.unwrap_or_default().into_iter().map(|t| {
+        let topic = absent(ErrorCode::InvalidRequest).with_name(Some(t.name.unwrap_or_default()));
+        if version >= 10 { topic.with_topic_id(t.topic_id) } else { topic }
+    });
+    MetadataResponse::default()
+        .with_controller_id(BrokerId(-1))
+        .with_cluster_authorized_operations(authorized_operations::OMITTED)
+        .with_topics(topics.collect())
 }
 
 enum Asked {
@@ -60,6 +97,7 @@ enum Asked {
     Some(Vec<Wanted>),
 }
 
+#[derive(PartialEq, Eq, Hash, Clone)]
 enum Wanted {
     Name(String),
     Id(Uuid),
@@ -70,15 +108,14 @@ impl Asked {
         match &request.topics {
             None => Asked::All,
             Some(topics) if version == 0 && topics.is_empty() => Asked::All,
-            Some(topics) => Asked::Some(
-                topics
-                    .iter()
-                    .map(|t| match &t.name {
-                        Some(name) => Wanted::Name(name.0.to_string()),
-                        None => Wanted::Id(t.topic_id),
-                    })
-                    .collect(),
-            ),
+            Some(topics) => {
+                let wanted = topics.iter().map(|t| match &t.name {
+                    Some(name) => Wanted::Name(name.0.to_string()),
+                    None => Wanted::Id(t.topic_id),
+                });
+                let mut seen = HashSet::new();
+                Asked::Some(wanted.filter(|w| seen.insert(w.clone())).collect())
+            }
         }
     }
 }
@@ -108,80 +145,76 @@ async fn create_missing(broker: &Arc<Broker>, topics: &[Wanted]) -> HashMap<Stri
     refused.filter(|(_, r)| r.code != ErrorCode::TopicAlreadyExists).collect()
 }
 
-fn one(
-    version: i16,
-    image: &MetadataImage,
-    wanted: &Wanted,
-    refused: &HashMap<String, Refused>,
-) -> MetadataResponseTopic {
-    match wanted {
-        Wanted::Name(name) => match image.topic(name) {
-            Some(topic) => known(version, image, topic),
-            None => {
-                let code = match (check_name(name), refused.get(name)) {
-                    (Err(invalid), _) => invalid.code,
-                    (_, Some(refused)) => refused.code,
-                    _ => ErrorCode::UnknownTopicOrPartition,
-                };
-                absent(code).with_name(Some(topic_name(name)))
-            }
-        },
-        Wanted::Id(id) => match image.topic_by_id(*id) {
-            Some(topic) => known(version, image, topic),
-            None => {
-                let name = if version >= 12 { None } else { Some(TopicName::default()) };
-                absent(ErrorCode::UnknownTopicId).with_topic_id(*id).with_name(name)
-            }
-        },
+/// How topics are told in this answer.
+struct Shape<'a> {
+    ctx: &'a RequestContext,
+    image: &'a MetadataImage,
+    places: Places<'a>,
+    operations: i32,
+}
+
+impl Shape<'_> {
+    fn one(&self, wanted: &Wanted, refused: &HashMap<String, Refused>) -> MetadataResponseTopic {
+        match wanted {
+            Wanted::Name(name) => match self.image.topic(name) {
+                Some(topic) => self.known(topic),
+                None => {
+                    let code = match (check_name(name), refused.get(name)) {
+                        (Err(invalid), _) => invalid.code,
+                        (_, Some(refused)) => refused.code,
+                        _ => ErrorCode::UnknownTopicOrPartition,
+                    };
+                    absent(code)
+                        .with_name(Some(topic_name(name)))
+                        .with_is_internal(self.ctx.version >= 1 && is_internal(name))
+                        .with_topic_authorized_operations(self.operations)
+                }
+            },
+            Wanted::Id(id) => match self.image.topic_by_id(*id) {
+                Some(topic) => self.known(topic),
+                None => absent(ErrorCode::UnknownTopicId).with_topic_id(*id).with_name(None),
+            },
+        }
+    }
+
+    fn known(&self, topic: &TopicImage) -> MetadataResponseTopic {
+        let version = self.ctx.version;
+        let partitions =
+            topic.partitions.iter().enumerate().map(|(index, p)| self.partition(index as i32, p));
+        let response = MetadataResponseTopic::default()
+            .with_name(Some(topic_name(&topic.name)))
+            .with_is_internal(version >= 1 && is_internal(&topic.name))
+            .with_partitions(partitions.collect())
+            .with_topic_authorized_operations(self.operations);
+        if version >= 10 { response.with_topic_id(topic.id) } else { response }
+    }
+
+    fn partition(&self, index: i32, partition: &PartitionImage) -> MetadataResponsePartition {
+        let version = self.ctx.version;
+        let place = self.places.of(partition);
+        let reached = place.leader.filter(|leader| self.places.listens(*leader, &self.ctx.listener));
+        let code = match (place.leader, reached) {
+            (_, Some(_)) => error::NONE,
+            (Some(_), None) if version >= 6 => ErrorCode::ListenerNotFound.code(),
+            _ => ErrorCode::LeaderNotAvailable.code(),
+        };
+        let ids = |list: Vec<i32>| list.into_iter().map(BrokerId).collect::<Vec<_>>();
+        let response = MetadataResponsePartition::default()
+            .with_error_code(code)
+            .with_partition_index(index)
+            .with_leader_id(BrokerId(reached.unwrap_or(-1)))
+            .with_replica_nodes(ids(place.replicas))
+            .with_isr_nodes(ids(place.isr));
+        let response =
+            if version >= 5 { response.with_offline_replicas(ids(place.offline)) } else { response };
+        if version >= 7 { response.with_leader_epoch(place.leader_epoch) } else { response }
     }
 }
 
 fn absent(code: ErrorCode) -> MetadataResponseTopic {
     MetadataResponseTopic::default()
         .with_error_code(code.code())
-        .with_topic_authorized_operations(AUTHORIZED_OPERATIONS_OMITTED)
-}
-
-fn known(version: i16, image: &MetadataImage, topic: &TopicImage) -> MetadataResponseTopic {
-    let live: Vec<i32> = image.live_brokers().map(|(_, b)| b.node_id).collect();
-    let partitions = topic.partitions.iter().enumerate().map(|(index, p)| {
-        let owner = image.owner(p.stream).filter(|(i, _)| image.catalog.is_live(*i));
-        let leader = owner.and_then(|(i, epoch)| Some((image.broker(i)?.node_id, epoch)));
-        let replicas: Vec<i32> = match (&p.replicas, leader) {
-            (Some(assigned), _) => assigned.to_vec(),
-            (None, Some((leader, _))) => vec![leader],
-            (None, None) => Vec::new(),
-        };
-        let ids = |list: Vec<i32>| list.into_iter().map(BrokerId).collect::<Vec<_>>();
-        let (isr, offline): (Vec<i32>, Vec<i32>) = replicas.iter().partition(|r| live.contains(r));
-        let isr = match leader {
-            // The bucket replicates: whoever leads is in sync, listed or not.
-            Some((leader, _)) if isr.is_empty() => vec![leader],
-            _ => isr,
-        };
-        let response = MetadataResponsePartition::default()
-            .with_error_code(if leader.is_some() {
-                error::NONE
-            } else {
-                ErrorCode::LeaderNotAvailable.code()
-            })
-            .with_partition_index(index as i32)
-            .with_leader_id(BrokerId(leader.map_or(-1, |(id, _)| id)))
-            .with_replica_nodes(ids(replicas))
-            .with_isr_nodes(ids(isr));
-        let response = if version >= 5 { response.with_offline_replicas(ids(offline)) } else { response };
-        if version >= 7 {
-            response.with_leader_epoch(leader.map_or(-1, |(_, epoch)| epoch.0 as i32))
-        } else {
-            response
-        }
-    });
-    let response = MetadataResponseTopic::default()
-        .with_name(Some(topic_name(&topic.name)))
-        .with_is_internal(version >= 1 && is_internal(&topic.name))
-        .with_partitions(partitions.collect())
-        .with_topic_authorized_operations(AUTHORIZED_OPERATIONS_OMITTED);
-    if version >= 10 { response.with_topic_id(topic.id) } else { response }
+        .with_topic_authorized_operations(authorized_operations::OMITTED)
 }
 
 fn brokers(ctx: &RequestContext, image: &MetadataImage) -> Vec<MetadataResponseBroker> {

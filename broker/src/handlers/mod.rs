@@ -7,10 +7,13 @@
 //! [`Reply::Parked`]: crate::server::reply_queue::Reply::Parked
 
 pub mod api_versions;
+pub mod authorized_operations;
 pub mod create_topics;
+pub mod delete_groups;
 pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
+pub mod describe_groups;
 pub mod fetch;
 pub mod find_coordinator;
 pub mod group_reply;
@@ -18,18 +21,17 @@ pub mod heartbeat;
 pub mod init_producer_id;
 pub mod join_group;
 pub mod leave_group;
+pub mod list_groups;
 pub mod list_offsets;
 pub mod metadata;
 pub mod offset_commit;
+pub mod offset_delete;
 pub mod offset_fetch;
 pub mod produce;
 pub mod sync_group;
 
 use protocol::StrBytes;
 use protocol::messages::TopicName;
-
-/// Kafka's "authorized operations were not asked for".
-pub const AUTHORIZED_OPERATIONS_OMITTED: i32 = i32::MIN;
 
 /// A text as the crate wants it.
 pub fn text(s: &str) -> StrBytes {

@@ -4,14 +4,13 @@
 //! Errors: UNKNOWN_TOPIC_OR_PARTITION per partition; NOT_COORDINATOR, COORDINATOR_LOAD_IN_PROGRESS, and those of
 //!   `GroupShard::offset_commit` on every partition.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use protocol::codec::encode_offset_commit;
 use protocol::error::ErrorCode;
 use protocol::messages::OffsetCommitRequest;
 
-use super::group_reply::park;
+use super::group_reply::{Shape, in_request_order, park};
 use crate::broker::Broker;
 use crate::coordinator::group::{GroupResponse, OffsetCommitAnswer, PartitionCommit, convert};
 use crate::dispatch::{Close, RequestContext};
@@ -36,12 +35,10 @@ pub async fn handle(
             Ok(other) => unreachable!("a commit was answered with {other:?}"),
             Err(code) => refuse_all(&asked_for, code),
         };
-        let answer = in_request_order(asked_for, answer);
+        let answer = OffsetCommitAnswer { topics: in_request_order(asked_for, answer.topics) };
         encode_offset_commit(correlation_id, version, &convert::offset_commit::response(answer))
     }))
 }
-
-type Shape = Vec<(String, Vec<i32>)>;
 
 fn shape_of(topics: &[(String, Vec<PartitionCommit>)]) -> Shape {
     topics.iter().map(|(t, ps)| (t.clone(), ps.iter().map(|p| p.partition).collect())).collect()
@@ -67,22 +64,4 @@ fn known(
 fn refuse_all(shape: &Shape, code: ErrorCode) -> OffsetCommitAnswer {
     let refuse = |ps: &Vec<i32>| ps.iter().map(|p| (*p, Some(code))).collect();
     OffsetCommitAnswer { topics: shape.iter().map(|(t, ps)| (t.clone(), refuse(ps))).collect() }
-}
-
-/// Every partition asked for, in the request's order; one the shard was not asked about does not exist.
-fn in_request_order(shape: Shape, answer: OffsetCommitAnswer) -> OffsetCommitAnswer {
-    let mut results: HashMap<(String, i32), Option<ErrorCode>> = HashMap::new();
-    for (topic, partitions) in answer.topics {
-        for (partition, error) in partitions {
-            results.insert((topic.clone(), partition), error);
-        }
-    }
-    let topics = shape.into_iter().map(|(topic, partitions)| {
-        let result = |p: i32| {
-            results.get(&(topic.clone(), p)).copied().unwrap_or(Some(ErrorCode::UnknownTopicOrPartition))
-        };
-        let partitions = partitions.into_iter().map(|p| (p, result(p))).collect();
-        (topic, partitions)
-    });
-    OffsetCommitAnswer { topics: topics.collect() }
 }

@@ -109,6 +109,11 @@ impl MetadataImage {
         self.brokers.get(&incarnation)
     }
 
+    /// All registrations, by incarnation; of a node that came back, the last alone.
+    pub fn brokers(&self) -> impl Iterator<Item = (Incarnation, &Arc<BrokerRegistration>)> {
+        self.brokers.iter().map(|(i, b)| (*i, b))
+    }
+
     /// Registered and neither fenced nor left, by incarnation.
     pub fn live_brokers(&self) -> impl Iterator<Item = (Incarnation, &Arc<BrokerRegistration>)> {
         self.brokers.iter().filter(|(i, _)| self.catalog.is_live(**i)).map(|(i, b)| (*i, b))

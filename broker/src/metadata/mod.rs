@@ -4,8 +4,10 @@
 //! Storage's own part (lanes, streams) is `s3stream::catalog`, embedded in both.
 
 pub mod image;
+pub mod placement;
 pub mod record;
 mod wire;
 
 pub use image::{BrokerRegistration, Endpoint, MetadataImage, PartitionImage, TopicChange, TopicImage};
+pub use placement::{Placement, Places};
 pub use record::{ConfigResource, MetadataRecord};

@@ -10,6 +10,7 @@
 //! | `idempotence` | numbered records from an idempotent producer, exactly once and in order |
 //! | `positions`   | from an offset, from a time, from the ends, out of range |
 //! | `groups`      | a group of two, a member that leaves, committed offsets |
+//! | `group_admin` | groups listed, described, deleted; their offsets deleted |
 //! | `admin`       | create, delete, describe, auto-create |
 
 // Real clients, real time.
@@ -17,6 +18,7 @@
 
 mod admin;
 mod codecs;
+mod group_admin;
 mod groups;
 mod idempotence;
 mod positions;

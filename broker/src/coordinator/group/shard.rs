@@ -313,12 +313,9 @@ impl GroupShard {
 
 /// Groups.
 impl GroupShard {
-    /// DescribeGroups. `GroupMetadataManager.describeGroups`; since v6 an absent group is GROUP_ID_NOT_FOUND (KIP-1043).
-    pub fn describe_groups(&self, group_ids: &[String]) -> Vec<DescribedGroup> {
-        group_ids.iter().map(|group_id| self.describe_group(group_id)).collect()
-    }
-
-    fn describe_group(&self, group_id: &str) -> DescribedGroup {
+    /// DescribeGroups, one of them. `GroupMetadataManager.describeGroups`; since v6 an absent group is GROUP_ID_NOT_FOUND
+    /// (KIP-1043).
+    pub fn describe_group(&self, group_id: &str) -> DescribedGroup {
         let Some(group) = self.groups.get(group_id) else {
             return DescribedGroup {
                 error: Some(ResponseError::GroupIdNotFound),

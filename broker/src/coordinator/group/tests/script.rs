@@ -280,7 +280,7 @@ impl Runner {
     }
 
     fn describe(&self, group_id: &str) -> Vec<String> {
-        let group = self.rig.shard.describe_groups(&[group_id.to_string()]).remove(0);
+        let group = self.rig.shard.describe_group(group_id);
         let mut came = vec![format!(
             "{} {} type={} protocol={}{}",
             group.group_id,
