@@ -311,13 +311,15 @@ fn fire(broker: &Broker, shard: &Arc<Shard>, expected_ms: i64) {
     let now = broker.groups.clock.now_ms();
     let mut inner = shard.inner.lock();
     let late = now - expected_ms;
-    if late > LATE_MS {
-        // We did not run, so nobody could be heard.
-        inner.timers.postpone(late);
-        return;
-    }
-    if broker.lane_stalled(STALLED) {
-        inner.timers.postpone(LATE_MS);
+    // If we did not run, nobody could be heard; if the lane stands still, nobody can be answered.
+    let still = match late > LATE_MS {
+        true => late,
+        false if broker.lane_stalled(STALLED) => LATE_MS,
+        false => 0,
+    };
+    if still > 0 {
+        inner.timers.postpone(still);
+        inner.next_expiry_ms = inner.next_expiry_ms.max(now + LATE_MS);
         return;
     }
     while let Some(key) = inner.timers.expired(now) {
