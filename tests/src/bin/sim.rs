@@ -49,8 +49,8 @@ fn one(seed: u64, arguments: &Arguments) -> anyhow::Result<ExitCode> {
         std::fs::write(path, &outcome.trace)?;
     }
     println!(
-        "seed {seed}: {} broker lives, {} batches acknowledged, {} records read",
-        outcome.lives, outcome.acknowledged, outcome.read
+        "seed {seed}: {} broker lives, {} batches acknowledged, {} records read, {} offsets committed",
+        outcome.lives, outcome.acknowledged, outcome.read, outcome.committed
     );
     show(&outcome);
     let passed = outcome.violations.is_empty();

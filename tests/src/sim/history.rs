@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::commits::CommitJudge;
+
 /// One record: the `number`th of a producer in a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RecordId {
@@ -68,6 +70,14 @@ pub enum Event {
     /// The newest life said where the log ends, when the highest acknowledged offset was `acknowledged` (-1: none) before
     /// it was asked.
     ListedLatest { life: u32, partition: i32, offset: i64, acknowledged: i64 },
+    /// A member of the group asks for this to be committed.
+    CommitSent { partition: i32, offset: i64 },
+    /// It was told that it is.
+    CommitAcknowledged { partition: i32, offset: i64 },
+    /// The newest life said what is committed (-1: nothing), when `acknowledged` was before it was asked.
+    OffsetFetched { partition: i32, offset: i64, acknowledged: i64 },
+    /// A member has its assignment of this generation, from the newest life.
+    Generation { member: u32, generation: i32 },
     /// The newest life refused what was right: a sequence in order, an offset that is in the log.
     RefusedWrongly(String),
     /// A client or the world did not come to an end in time.
@@ -98,6 +108,10 @@ pub enum Violation {
     HighWatermarkBack { life: u32, partition: i32, from: i64, to: i64 },
     /// The newest life did not know of what was acknowledged.
     BehindAcknowledged { life: u32, partition: i32, offset: i64, acknowledged: i64 },
+    /// Less is committed than was acknowledged, or what nobody committed.
+    CommitLost { partition: i32, acknowledged: i64, fetched: i64 },
+    /// A group's generation after a later one.
+    GenerationBack { from: i32, to: i32 },
     /// See `Event::RefusedWrongly`.
     RefusedWrongly(String),
     /// See `Event::Stuck`.
@@ -120,6 +134,7 @@ struct Judge {
     position: BTreeMap<(Reader, i32), i64>,
     watermark: BTreeMap<(u64, i32), i64>,
     acknowledged: Vec<(RecordId, i32)>,
+    commits: CommitJudge,
     found: Vec<Violation>,
 }
 
@@ -172,6 +187,10 @@ impl Judge {
                     });
                 }
             }
+            Event::CommitSent { .. }
+            | Event::CommitAcknowledged { .. }
+            | Event::OffsetFetched { .. }
+            | Event::Generation { .. } => self.found.extend(self.commits.see(event)),
             Event::RefusedWrongly(what) => self.found.push(Violation::RefusedWrongly(what.clone())),
             Event::Stuck(what) => self.found.push(Violation::Stuck(what.clone())),
             Event::Note(_) => {}

@@ -3,14 +3,16 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `history.rs` | what clients saw, and what must never be seen (pure) |
+//! | `history.rs`, `commits.rs` | what clients saw, and what must never be seen (pure) |
 //! | `world.rs` | the store, the brokers' lives, kills, pauses, successors |
 //! | `wire.rs` | one connection: real frames over a pipe in memory |
-//! | `producer.rs`, `consumer.rs` | clients |
+//! | `producer.rs`, `consumer.rs`, `member.rs` | clients |
 //! | `run.rs` | one seed from beginning to verdict |
 
+mod commits;
 pub mod consumer;
 pub mod history;
+pub mod member;
 pub mod producer;
 pub mod run;
 pub mod wire;

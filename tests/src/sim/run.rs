@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::consumer::Consumer;
 use super::history::{Event, Reader, Violation, check};
+use super::member::Member;
 use super::producer::{Producer, Stop};
 use super::world::{Life, Root, World};
 
@@ -24,6 +25,8 @@ pub struct Outcome {
     pub violations: Vec<Violation>,
     /// Batches acknowledged.
     pub acknowledged: usize,
+    /// Offsets acknowledged as committed.
+    pub committed: usize,
     /// Records read by anybody.
     pub read: usize,
     /// Broker lives that served.
@@ -48,7 +51,9 @@ pub fn run(seed: u64) -> Outcome {
         } else {
             Root::Directory(SimVolume::new(seed))
         };
-        let rig = Rig::new(seed, root);
+        // The lanes in a store of their own, with its own weather.
+        let wal = dice.random_bool(0.2).then(|| FakeS3::new(seed ^ 1, weather(&mut dice)));
+        let rig = Rig::with_wal(seed, root, wal);
         rig.hostile(&mut dice).await;
         rig.finish().await
     })
@@ -71,17 +76,24 @@ pub struct Rig {
     stop: Stop,
     producers: Vec<tokio::task::JoinHandle<()>>,
     consumers: Vec<tokio::task::JoinHandle<()>>,
+    members: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Rig {
-    /// One process, two producers, two consumers, three partitions.
+    /// One process, two producers, two consumers, a group of two, three partitions.
     pub fn new(seed: u64, root: Root) -> Rig {
-        let world = World::new(seed, root, 3);
+        Rig::with_wal(seed, root, None)
+    }
+
+    /// As [`Rig::new`], with the lanes in another store.
+    pub fn with_wal(seed: u64, root: Root, wal: Option<FakeS3>) -> Rig {
+        let world = World::new(seed, root, wal, 3);
         world.start();
         let stop = Stop::default();
         let producers = (0..2).map(|n| tokio::spawn(Producer::new(&world, n, &stop).run())).collect();
         let consumers = (0..2).map(|n| tokio::spawn(Consumer::new(&world, Reader::Tail(n)).run())).collect();
-        Rig { world, stop, producers, consumers }
+        let members = (0..2).map(|n| tokio::spawn(Member::new(&world, n).run())).collect();
+        Rig { world, stop, producers, consumers, members }
     }
 
     /// The hostile part.
@@ -103,7 +115,7 @@ impl Rig {
         let world = &self.world;
         let lives = world.lives();
         let Some(life) = lives.get(dice.random_range(0..lives.len().max(1))).cloned() else { return };
-        match dice.random_range(0..10) {
+        match dice.random_range(0..12) {
             0..3 => world.kill(&life),
             3..5 if !life.is_paused() => {
                 world.pause(&life);
@@ -127,6 +139,7 @@ impl Rig {
             6 => self.outage(dice).await,
             7 => self.cut_off(dice, life).await,
             8 => self.power_loss(dice).await,
+            9 | 10 => self.disturb_clock(dice, &life),
             _ => {}
         }
     }
@@ -137,16 +150,26 @@ impl Rig {
         let long = Duration::from_millis(dice.random_range(500..20_000));
         let lane_only = dice.random_bool(0.5);
         self.world.note(format!("outage {how:?}, lanes only: {lane_only}, {long:?}"));
-        match &self.world.root {
-            Root::S3(s3) if lane_only => s3.prefix_down("wal/", how),
-            Root::S3(s3) => s3.down_as(how),
-            Root::Directory(volume) => volume.hold_flushes(),
+        match (&self.world.wal, &self.world.root) {
+            (Some(lanes), _) if lane_only => lanes.down_as(how),
+            (_, root) => self.root_out(root, lane_only, how),
         }
         sleep(long).await;
         self.calm_outages();
     }
 
+    fn root_out(&self, root: &Root, lane_only: bool, how: Outage) {
+        match root {
+            Root::S3(s3) if lane_only => s3.prefix_down("wal/", how),
+            Root::S3(s3) => s3.down_as(how),
+            Root::Directory(volume) => volume.hold_flushes(),
+        }
+    }
+
     fn calm_outages(&self) {
+        if let Some(lanes) = &self.world.wal {
+            lanes.up();
+        }
         match &self.world.root {
             Root::S3(s3) => {
                 s3.up();
@@ -168,6 +191,32 @@ impl Rig {
         s3.reconnect(&life.name());
     }
 
+    /// A clock is stepped, runs too fast or too slow, or stands still for a while.
+    fn disturb_clock(&self, dice: &mut StdRng, life: &Arc<Life>) {
+        let clock = life.process.clock.clone();
+        match dice.random_range(0..3) {
+            0 => {
+                let ms = dice.random_range(-86_400_000..86_400_000);
+                self.world.note(format!("the wall clock of {} is stepped by {ms} ms", life.number));
+                clock.step_wall(ms);
+            }
+            1 => {
+                let rate = dice.random_range(0.2..4.0);
+                self.world.note(format!("the clocks of {} run at {rate:.2}", life.number));
+                clock.set_rate(rate);
+            }
+            _ => {
+                let long = Duration::from_millis(dice.random_range(100..20_000));
+                self.world.note(format!("the monotonic clock of {} stands still for {long:?}", life.number));
+                clock.freeze();
+                tokio::spawn(async move {
+                    sleep(long).await;
+                    clock.thaw();
+                });
+            }
+        }
+    }
+
     /// The machine with the directory loses power: every process on it ends.
     async fn power_loss(&self, dice: &mut StdRng) {
         let Root::Directory(volume) = &self.world.root else { return };
@@ -186,9 +235,17 @@ impl Rig {
     pub fn calm(&self) {
         self.world.note("calm");
         self.calm_outages();
-        if let Root::S3(s3) = &self.world.root {
+        let main = match &self.world.root {
+            Root::S3(s3) => Some(s3),
+            Root::Directory(_) => None,
+        };
+        for s3 in main.into_iter().chain(&self.world.wal) {
             s3.set_faults(Faults::none());
             self.world.lives().iter().for_each(|life| s3.reconnect(&life.name()));
+        }
+        for life in self.world.lives() {
+            life.process.clock.set_rate(1.0);
+            life.process.clock.thaw();
         }
         self.world.lives().iter().filter(|life| life.is_paused()).for_each(|life| self.world.resume(life));
     }
@@ -218,11 +275,11 @@ impl Rig {
                 Err(_) => self.world.record(Event::Stuck("a producer".into())),
             }
         }
-        for consumer in &self.consumers {
-            if consumer.is_finished() {
-                self.world.record(Event::Stuck("a consumer failed".into()));
+        for client in self.consumers.iter().chain(&self.members) {
+            if client.is_finished() {
+                self.world.record(Event::Stuck("a consumer or a member failed".into()));
             }
-            consumer.abort();
+            client.abort();
         }
         keeper.abort();
         // What the last process knows only from the store.
@@ -236,14 +293,23 @@ impl Rig {
 
     async fn read_all(&self) {
         let mut reader = Consumer::new(&self.world, Reader::Final);
+        let mut member = Member::new(&self.world, u32::MAX);
         loop {
             sleep(Duration::from_millis(100)).await;
             let lives = self.world.lives();
             let Some(mut wire) = lives.last().and_then(|life| self.world.connect_to(life)) else { continue };
-            if reader.read_all(&mut wire).await.is_ok() {
+            let partitions: Vec<i32> = (0..self.world.partitions).collect();
+            if reader.read_all(&mut wire).await.is_ok()
+                && (self.committed() == 0 || member.fetch_offsets(&mut wire, &partitions).await.is_ok())
+            {
                 return;
             }
         }
+    }
+
+    /// Commits acknowledged so far.
+    fn committed(&self) -> usize {
+        self.world.events().iter().filter(|e| matches!(e, Event::CommitAcknowledged { .. })).count()
     }
 
     fn outcome(&self) -> Outcome {
@@ -254,6 +320,7 @@ impl Rig {
             seed: self.world.seed,
             violations: check(&events),
             acknowledged: count(|e| matches!(e, Event::Acknowledged { .. })),
+            committed: self.committed(),
             read: count(|e| matches!(e, Event::Read { .. })),
             lives: count(|e| matches!(e, Event::Note(n) if n.starts_with("serving"))),
             trace: self.world.trace(),

@@ -25,6 +25,8 @@ use super::wire::Wire;
 
 /// Bytes that fit into one direction of a connection.
 const PIPE: usize = 256 << 10;
+/// Where lanes lie, if not beside the rest.
+const WAL_URL: &str = "s3://lanes/root";
 /// The one topic of a run.
 pub const TOPIC: &str = "sim";
 
@@ -72,6 +74,7 @@ struct State {
     newest: Option<Incarnation>,
     events: Vec<(Duration, Event)>,
     acknowledged: Vec<i64>,
+    committed: Vec<i64>,
 }
 
 /// Shared by everything in a run.
@@ -80,6 +83,8 @@ pub struct World {
     pub seed: u64,
     /// The store.
     pub root: Root,
+    /// Another one for the lanes (`--wal-storage`), if it is not the same.
+    pub wal: Option<FakeS3>,
     /// Partitions of the topic.
     pub partitions: i32,
     begun: Instant,
@@ -88,7 +93,7 @@ pub struct World {
 
 impl World {
     /// A world without processes. Within a runtime whose time is paused.
-    pub fn new(seed: u64, root: Root, partitions: i32) -> Arc<World> {
+    pub fn new(seed: u64, root: Root, wal: Option<FakeS3>, partitions: i32) -> Arc<World> {
         let state = State {
             lives: Vec::new(),
             started: 0,
@@ -96,8 +101,9 @@ impl World {
             newest: None,
             events: Vec::new(),
             acknowledged: vec![-1; partitions as usize],
+            committed: vec![-1; partitions as usize],
         };
-        Arc::new(World { seed, root, partitions, begun: Instant::now(), state: Mutex::new(state) })
+        Arc::new(World { seed, root, wal, partitions, begun: Instant::now(), state: Mutex::new(state) })
     }
 
     /// Adds to the history.
@@ -106,6 +112,10 @@ impl World {
         if let Event::Acknowledged { first, count, base_offset: Some(base) } = &event {
             let highest = &mut state.acknowledged[first.partition as usize];
             *highest = (*highest).max(base + i64::from(*count) - 1);
+        }
+        if let Event::CommitAcknowledged { partition, offset } = &event {
+            let highest = &mut state.committed[*partition as usize];
+            *highest = (*highest).max(*offset);
         }
         state.events.push((self.begun.elapsed(), event));
     }
@@ -139,12 +149,20 @@ impl World {
         if let Root::S3(s3) = &self.root {
             text.push_str(&s3.trace_text());
         }
+        if let Some(s3) = &self.wal {
+            text.push_str(&s3.trace_text());
+        }
         text
     }
 
     /// The highest acknowledged offset of a partition; -1 for none.
     pub fn acknowledged(&self, partition: i32) -> i64 {
         self.state.lock().acknowledged[partition as usize]
+    }
+
+    /// The highest acknowledged commit of a partition; -1 for none.
+    pub fn committed(&self, partition: i32) -> i64 {
+        self.state.lock().committed[partition as usize]
     }
 
     /// Starts a process; it serves when it is ready, unless it ends before.
@@ -168,7 +186,11 @@ impl World {
             Root::S3(s3) => s3.client(&life.name()),
             Root::Directory(volume) => volume.store(&process.env),
         };
-        let stores = OpenStores { main_url: main.traits().name.clone(), main, wal: None };
+        let wal = self.wal.as_ref().map(|s3| {
+            let store: Arc<dyn Store> = s3.client(&life.name());
+            (store, WAL_URL.to_string())
+        });
+        let stores = OpenStores { main_url: main.traits().name.clone(), main, wal };
         let (world, mine) = (self.clone(), life.clone());
         process.env.tasks.spawn("main", async move { world.main(mine, stores).await });
         life
@@ -177,7 +199,8 @@ impl World {
     /// What `aquifer` does: starts, serves, ends when it must.
     async fn main(self: Arc<Self>, life: Arc<Life>, stores: OpenStores) {
         let env = life.process.env.clone();
-        let settings = [("node.id", "1"), ("memory.budget.bytes", "67108864")];
+        let settings =
+            [("node.id", "1"), ("memory.budget.bytes", "67108864"), ("offsets.topic.num.partitions", "1")];
         let config = BrokerConfig::read(settings.into_iter()).expect("the settings are legal");
         let broker = match start(env.clone(), config, stores, Sockets::none("PLAINTEXT")).await {
             Ok(broker) => broker,
