@@ -1,7 +1,8 @@
 """What a case gets: a fresh broker over a fresh storage, clients that talk to it, and comparisons that show the difference.
 
 A case is a file `cases/NN_name.py` with a docstring (its first line is what the case shows), a function `run(case)`, and,
-if it differs from the default, `NEEDS_BROKER = False`, `STORAGES = ("minio",)` or `SLOW = True` (left out by --quick).
+if it differs from the default, `NEEDS_BROKER = False`, `STORAGES = ("minio",)` or `SLOW = True` (left out by --quick, else
+started first).
 """
 
 import os

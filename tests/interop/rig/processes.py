@@ -10,6 +10,8 @@ import subprocess
 import time
 
 HOST = "127.0.0.1"
+# Below Linux's range for outgoing connections (32768..60999).
+_ports = range(20000, 32000)
 _children = []
 
 
@@ -18,10 +20,10 @@ class CommandFailed(Exception):
 
 
 def free_port():
-    """A loopback port nobody listens on, below Linux's range for outgoing connections (32768..60999): a broker that is
-    killed and started again must find its port as it left it, not taken by some client's outgoing connection."""
+    """A loopback port nobody listens on, of those that are nobody else's: a broker that is killed and started again must
+    find its port as it left it, not taken by some client's outgoing connection or by a case that runs beside."""
     for _ in range(1000):
-        port = 20000 + int.from_bytes(os.urandom(2), "big") % 12000
+        port = _ports[int.from_bytes(os.urandom(2), "big") % len(_ports)]
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -29,7 +31,15 @@ def free_port():
             except OSError:
                 continue
             return port
-    raise RuntimeError("no free port between 20000 and 32000")
+    raise RuntimeError(f"no free port between {_ports.start} and {_ports.stop}")
+
+
+def own_share(slot, slots):
+    """For a process that was forked to run a case beside others: ports of its own, and no child of its parent's."""
+    global _ports
+    size = len(_ports) // slots
+    _ports = range(_ports.start + slot * size, _ports.start + (slot + 1) * size)
+    _children.clear()
 
 
 class Child:
@@ -89,11 +99,10 @@ def running():
     return [child for child in _children if child.running()]
 
 
-def kill_all(but=()):
-    """Ends every child that still runs, except those in `but`, by its process id. Safe to call twice."""
+def kill_all():
+    """Ends every child that still runs, by its process id. Safe to call twice."""
     for child in running():
-        if child not in but:
-            child.kill()
+        child.kill()
 
 
 def wait_until(what, condition, seconds, every=0.05):
