@@ -62,9 +62,9 @@ class Case:
     # --- tools ---
 
     def tool(self, main_class, *args, **kwargs):
-        """A Java tool of org.apache.kafka.tools against the broker; its stdout as text."""
-        main_class = f"org.apache.kafka.tools.{main_class}"
-        done = self.java.run(main_class, "--bootstrap-server", self.broker.bootstrap, *args, **kwargs)
+        """A Java tool of org.apache.kafka.tools (or a full class name) against the broker; its stdout as text."""
+        main_class = main_class if main_class.startswith(("kafka.", "org.")) else f"org.apache.kafka.tools.{main_class}"
+        done = self.java.call(main_class, "--bootstrap-server", self.broker.bootstrap, *args, **kwargs)
         return done.stdout.decode()
 
     # --- comparing ---

@@ -2,9 +2,13 @@
 
 import json
 import os
+import select
+import struct
 import subprocess
+import time
 from collections import namedtuple
 
+from . import tools
 from .processes import Child, CommandFailed
 
 # headers is a tuple of (name, value) in order; key and value are None where they are null, else text.
@@ -27,11 +31,16 @@ def run_command(argv, transcript, stdin=b"", seconds=60, codes=(0,), env=None):
             for stream in (late.stdout, late.stderr):
                 log.write((stream or b"").decode(errors="replace")[-4000:])
             raise CommandFailed(f"{argv[0]} still ran after {seconds} s") from None
-        log.write(_shortened(done.stdout) + done.stderr.decode(errors="replace") + f"(exit code {done.returncode})\n")
-    if done.returncode not in codes:
-        said = (done.stderr or done.stdout).decode(errors="replace").strip()[-600:]
-        raise CommandFailed(f"{os.path.basename(argv[0])} ended with exit code {done.returncode}: {said}")
-    return Result(done.stdout, done.stderr.decode(errors="replace"), done.returncode)
+    return _result(os.path.basename(argv[0]), transcript, done.stdout, done.stderr, done.returncode, codes)
+
+
+def _result(name, transcript, stdout, stderr, code, codes):
+    with open(transcript, "a", encoding="utf-8") as log:
+        log.write(_shortened(stdout) + stderr.decode(errors="replace") + f"(exit code {code})\n")
+    if code not in codes:
+        said = (stderr or stdout).decode(errors="replace").strip()[-600:]
+        raise CommandFailed(f"{name} ended with exit code {code}: {said}")
+    return Result(stdout, stderr.decode(errors="replace"), code)
 
 
 def _shortened(output, most=800):
@@ -89,15 +98,52 @@ def parse_json_records(text):
 
 
 class Java:
-    """Main classes of Apache Kafka. Small, quick JVMs: a start costs about a second of one core."""
+    """Main classes of Apache Kafka. Small, quick JVMs: a start costs one to two seconds of a core."""
 
     def __init__(self, binary, libs, transcript):
         self.binary, self.libs, self.transcript = binary, libs, transcript
+        self._server = None
 
     def argv(self, main_class, *args, heap="256m"):
         quick = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", f"-Xmx{heap}"]
         log = [f"-Dlog4j2.configurationFile={LOG4J}"]
-        return [self.binary, *quick, *log, "-cp", os.path.join(self.libs, "*"), main_class, *map(str, args)]
+        path = os.path.join(self.libs, "*") + os.pathsep + tools.ensure_kafka_calls(self.libs)
+        return [self.binary, *quick, *log, "-cp", path, main_class, *map(str, args)]
 
     def run(self, main_class, *args, stdin=b"", seconds=90, codes=(0,)):
+        """In a JVM of its own."""
         return run_command(self.argv(main_class, *args), self.transcript, stdin, seconds, codes)
+
+    def call(self, main_class, *args, stdin=b"", seconds=90, codes=(0,)):
+        """In the one JVM that runs the tools of a case, one after another (kafka/Tools.java)."""
+        words = [main_class, *map(str, args)]
+        stdin = stdin.encode() if isinstance(stdin, str) else stdin
+        with open(self.transcript, "a", encoding="utf-8") as log:
+            log.write(f"\n$ {' '.join(words)}\n")
+        if not (self._server and self._server.running()):
+            self._server = Child(self.argv("Tools"), self.transcript + ".jvm.log", talks=True)
+        parts = [word.encode() for word in words] + [stdin]
+        message = b"".join(struct.pack(">i", len(part)) + part for part in parts)
+        self._server.process.stdin.write(struct.pack(">i", len(words)) + message)
+        self._server.process.stdin.flush()
+        try:
+            code, out, err = self._answer(time.monotonic() + seconds)
+        except TimeoutError:
+            self._server.kill()
+            raise CommandFailed(f"{main_class} still ran after {seconds} s") from None
+        return _result(main_class, self.transcript, out, err, code, codes)
+
+    def _answer(self, deadline):
+        number = lambda: struct.unpack(">i", self._exactly(4, deadline))[0]
+        return number(), self._exactly(number(), deadline), self._exactly(number(), deadline)
+
+    def _exactly(self, size, deadline):
+        pipe, received = self._server.process.stdout.fileno(), bytearray()
+        while len(received) < size:
+            if not select.select([pipe], [], [], max(0, deadline - time.monotonic()))[0]:
+                raise TimeoutError
+            part = os.read(pipe, size - len(received))
+            if not part:
+                raise CommandFailed(f"the JVM of the tools ended, see {self._server.log}")
+            received += part
+        return bytes(received)

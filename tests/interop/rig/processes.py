@@ -43,19 +43,20 @@ def own_share(slot, slots):
 
 
 class Child:
-    """A process that runs beside the case. Its output goes to a file, stdout and stderr apart if asked."""
+    """A process that runs beside the case. Its output goes to a file, stdout and stderr apart if asked. One that `talks` has
+    pipes instead: `process.stdin` and `process.stdout`."""
 
-    def __init__(self, argv, log, env=None, stdout=None):
+    def __init__(self, argv, log, env=None, stdout=None, talks=False):
         self.name = os.path.basename(argv[0])
         self.log = log
         self.stdout_path = stdout or log
         with open(log, "ab") as err:
             err.write(("\n$ " + " ".join(argv) + "\n").encode())
             err.flush()
-            out = open(stdout, "ab") if stdout else err
-            self.process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=env, start_new_session=True
-            )
+            source, out = subprocess.DEVNULL, open(stdout, "ab") if stdout else err
+            if talks:
+                source = out = subprocess.PIPE
+            self.process = subprocess.Popen(argv, stdin=source, stdout=out, stderr=err, env=env, start_new_session=True)
             if stdout:
                 out.close()
         _children.append(self)

@@ -7,6 +7,7 @@ renamed: what exists is complete. Each long step says what it is doing at least 
 import contextlib
 import fcntl
 import glob
+import hashlib
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import time
 
 REPOSITORY = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 POM = os.path.join(REPOSITORY, "tests", "interop", "kafka", "pom.xml")
+TOOLS_JAVA = os.path.join(REPOSITORY, "tests", "interop", "kafka", "Tools.java")
 # The last state of a repository that is no longer maintained and no longer ships binaries.
 MINIO_VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
 
@@ -119,7 +121,7 @@ def ensure_kcat():
 
 def ensure_java():
     """A JVM of 17 or newer: the broker, the tools and Connect of Kafka 4 need it (KIP-750)."""
-    java = _ensure_command("java", ["default-jre-headless"])
+    java = _ensure_command("java", ["default-jdk-headless"])
     text = subprocess.run([java, "-version"], capture_output=True, text=True).stderr
     found = re.search(r'version "(\d+)', text)
     if not found or int(found.group(1)) < 17:
@@ -193,6 +195,22 @@ def _kafka_libs_complete(libs):
     tools = os.path.join(libs, f"kafka-tools-{_pom_value('kafka.version')}.jar")
     jars = glob.glob(os.path.join(libs, "*.jar"))
     return os.path.exists(tools) and len(jars) == int(_pom_value("expected.jars"))
+
+
+def ensure_kafka_calls(libs):
+    """The directory of the compiled kafka/Tools.java, compiled once per change of it or of Kafka's version."""
+    with open(TOOLS_JAVA, "rb") as f:
+        digest = hashlib.sha256(f.read() + _pom_value("kafka.version").encode()).hexdigest()[:12]
+    target = os.path.join(cache_dir(), "kafka", f"calls-{digest}")
+    if os.path.exists(target):
+        return target
+    with _exclusive("kafka-calls"):
+        if not os.path.exists(target):
+            javac = _ensure_command("javac", ["default-jdk-headless"])
+            shutil.rmtree(target + ".new", ignore_errors=True)
+            _run_with_progress("kafka-calls", [javac, "-d", target + ".new", "-cp", os.path.join(libs, "*"), TOOLS_JAVA])
+            os.rename(target + ".new", target)
+    return target
 
 
 def _pom_value(name):
