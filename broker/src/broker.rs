@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use protocol::frame::FrameLimits;
 use s3stream::block_ref::LaneRef;
 use s3stream::budget::{Budget, Class};
+use s3stream::buffers::BufferPool;
 use s3stream::cache::Reader;
 use s3stream::env::Env;
 use s3stream::ids::Incarnation;
@@ -33,6 +34,8 @@ pub struct Broker {
     pub config: BrokerConfig,
     /// The one number of memory, in classes.
     pub budget: Budget,
+    /// Memory for frames, used again.
+    pub frame_buffers: Arc<BufferPool>,
     /// Id of the cluster, of the bucket.
     pub cluster_id: String,
     /// Kafka's broker id.

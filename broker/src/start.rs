@@ -15,7 +15,8 @@ use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use s3stream::block_ref::LaneTable;
-use s3stream::budget::{Budget, default_budget_bytes};
+use s3stream::budget::{Budget, Class, default_budget_bytes};
+use s3stream::buffers::BufferPool;
 use s3stream::cache::{Reader, Stores, TailCache};
 use s3stream::catalog::LaneEnd;
 use s3stream::env::Env;
@@ -174,6 +175,7 @@ pub async fn start(
         groups: Groups::new(&config, env.clock.clone()),
         node_id: config.node_id(),
         env: env.clone(),
+        frame_buffers: BufferPool::new(frame_buffers_max(&budget)),
         budget,
         cluster_id,
         incarnation,
@@ -192,6 +194,11 @@ pub async fn start(
     open_partitions(&broker, recovered);
     spawn_tasks(&broker, lane_store, sockets);
     Ok(broker)
+}
+
+/// What is kept for the next frames: what a busy broker has between the socket and the cut, a few objects' worth.
+fn frame_buffers_max(budget: &Budget) -> usize {
+    (budget.class(Class::Ingress).capacity() / 8).min(32 << 20) as usize
 }
 
 /// `<root>/cluster`: made once, by whoever comes first.

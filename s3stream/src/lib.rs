@@ -11,6 +11,7 @@
 
 pub mod block_ref;
 pub mod budget;
+pub mod buffers;
 pub mod cache;
 pub mod catalog;
 pub mod clock;

@@ -99,8 +99,8 @@ async fn read_requests<R: AsyncRead + Unpin>(
     replies: mpsc::Sender<Queued>,
 ) -> End {
     let unsent = ByteSemaphore::new("unsent answers", REPLY_BYTES_MAX);
-    let mut frames =
-        FrameReader::new(reader, broker.frame_limits(), &broker.budget, broker.config.connections_max_idle());
+    let (limits, idle) = (broker.frame_limits(), broker.config.connections_max_idle());
+    let mut frames = FrameReader::new(reader, limits, &broker.budget, broker.frame_buffers.clone(), idle);
     loop {
         let frame = match frames.next(true).await {
             Ok(frame) => frame,

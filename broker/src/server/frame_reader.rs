@@ -2,15 +2,19 @@
 //! what has arrived and not with what was announced, and no more than a first piece of a frame is read before ingress has
 //! room for all of it (I8).
 //!
+//! A frame of middling size is read into memory that an earlier one has left.
+//!
 //! The charge of a frame is taken at once, never in steps: two half-read frames that wait for each other's memory would
 //! wait for ever. A frame that was charged and then stalls is given up after a while, sooner when others wait.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use protocol::api::FrameClass;
 use protocol::frame::{FrameError, FrameHead, FrameLimits, HEAD_BYTES};
 use s3stream::budget::{Budget, ByteSemaphore, Class, ConnectionShare, Permit};
+use s3stream::buffers::{Buffer, BufferPool, POOLED_BYTES_MAX};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout_at};
 
@@ -70,6 +74,7 @@ pub struct FrameReader<R> {
     socket: R,
     buffer: BytesMut,
     buffer_bytes: usize,
+    pool: Arc<BufferPool>,
     limits: FrameLimits,
     ingress: ConnectionShare,
     ingress_class: ByteSemaphore,
@@ -79,11 +84,18 @@ pub struct FrameReader<R> {
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads from `socket` within `limits`, charging `budget`; `idle` is the longest pause between frames.
-    pub fn new(socket: R, limits: FrameLimits, budget: &Budget, idle: Duration) -> FrameReader<R> {
+    pub fn new(
+        socket: R,
+        limits: FrameLimits,
+        budget: &Budget,
+        pool: Arc<BufferPool>,
+        idle: Duration,
+    ) -> FrameReader<R> {
         FrameReader {
             socket,
             buffer: BytesMut::new(),
             buffer_bytes: IDLE_BUFFER_BYTES,
+            pool,
             limits,
             ingress: budget.connection(),
             ingress_class: budget.class(Class::Ingress).clone(),
@@ -100,14 +112,17 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let size = 4 + head.body_bytes;
         self.fill(size.min(UNCHARGED_BYTES), size).await?;
         let charge = self.charge(&head, size).await;
-        self.fill(size, size).await?;
-        let mut bytes = self.buffer.split_to(size);
-        bytes.advance(4);
+        let bytes = if size > UNCHARGED_BYTES && size <= POOLED_BYTES_MAX && self.buffer.len() < size {
+            self.fill_pooled(size).await?
+        } else {
+            self.fill(size, size).await?;
+            self.buffer.split_to(size).freeze()
+        };
         if self.buffer.is_empty() {
             // The frame took the allocation with it, or will when it is dropped; an idle connection keeps none.
             self.buffer = BytesMut::new();
         }
-        Ok(RequestFrame { head, bytes: bytes.freeze(), charge })
+        Ok(RequestFrame { head, bytes: bytes.slice(4..), charge })
     }
 
     async fn charge(&self, head: &FrameHead, size: usize) -> Permit {
@@ -131,40 +146,78 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             if read == 0 {
                 return Err(if self.buffer.is_empty() { ReadError::Closed } else { lost() });
             }
-            self.buffer_bytes = if read == room { BUSY_BUFFER_BYTES } else { IDLE_BUFFER_BYTES };
+            let busy = read == room || read > IDLE_BUFFER_BYTES;
+            self.buffer_bytes = if busy { BUSY_BUFFER_BYTES } else { IDLE_BUFFER_BYTES };
         }
         Ok(())
     }
 
-    /// Reads until the buffer holds `want` bytes of a frame of `size`, and not a byte beyond the frame unless it came
-    /// along with what was asked for.
+    /// Reads until the buffer holds `want` bytes of a frame of `size`, and not a byte beyond them unless it came along
+    /// with what was asked for.
     async fn fill(&mut self, want: usize, size: usize) -> Result<(), ReadError> {
         while self.buffer.len() < want {
             let have = self.buffer.len();
             if self.buffer.capacity() < want {
                 let target =
-                    if have < FIRST_ALLOCATION_BYTES { size.min(FIRST_ALLOCATION_BYTES) } else { size };
-                self.buffer.reserve(target.max(want.min(FIRST_ALLOCATION_BYTES)) - have);
+                    if have < FIRST_ALLOCATION_BYTES { want.min(FIRST_ALLOCATION_BYTES) } else { want };
+                self.buffer.reserve(target - have);
             }
-            let contended = self.ingress_class.usage().waiting > 0;
-            let patience = if contended { STALL_CONTENDED } else { STALL };
-            let deadline = Instant::now() + patience;
-            let floor = if contended {
-                (RATE_CONTENDED * STALL_CONTENDED.as_secs() as usize).min(want - have)
-            } else {
-                1
-            };
+            let pace = self.pace(want - have);
             let mut got = 0;
-            while got < floor {
-                let mut room = (&mut self.buffer).limit(size - have - got);
-                match timeout_at(deadline, self.socket.read_buf(&mut room)).await {
-                    Ok(Ok(0)) => return Err(lost()),
-                    Ok(read) => got += read?,
-                    Err(_) => return Err(ReadError::Stalled { arrived: have + got, announced: size }),
-                }
+            while got < pace.floor {
+                let mut room = (&mut self.buffer).limit(want - have - got);
+                got += pace.read(self.socket.read_buf(&mut room), have + got, size).await?;
             }
         }
         Ok(())
+    }
+
+    /// Reads the rest of a charged frame of `size` into a pooled buffer, behind what the own one holds of it.
+    async fn fill_pooled(&mut self, size: usize) -> Result<Bytes, ReadError> {
+        let mut frame: Buffer = self.pool.take(size);
+        let mut have = self.buffer.len();
+        frame[..have].copy_from_slice(&self.buffer);
+        self.buffer.clear();
+        while have < size {
+            let pace = self.pace(size - have);
+            let mut got = 0;
+            while got < pace.floor {
+                got += pace.read(self.socket.read(&mut frame[have + got..]), have + got, size).await?;
+            }
+            have += got;
+        }
+        Ok(frame.freeze())
+    }
+
+    /// How much of the `missing` bytes must come by when.
+    fn pace(&self, missing: usize) -> Pace {
+        let contended = self.ingress_class.usage().waiting > 0;
+        let patience = if contended { STALL_CONTENDED } else { STALL };
+        let floor =
+            if contended { (RATE_CONTENDED * STALL_CONTENDED.as_secs() as usize).min(missing) } else { 1 };
+        Pace { floor, deadline: Instant::now() + patience }
+    }
+}
+
+/// So many bytes by then, or the frame is given up.
+struct Pace {
+    floor: usize,
+    deadline: Instant,
+}
+
+impl Pace {
+    /// One read of a frame of which `arrived` of `announced` bytes are there.
+    async fn read(
+        &self,
+        read: impl Future<Output = std::io::Result<usize>>,
+        arrived: usize,
+        announced: usize,
+    ) -> Result<usize, ReadError> {
+        match timeout_at(self.deadline, read).await {
+            Ok(Ok(0)) => Err(lost()),
+            Ok(read) => Ok(read?),
+            Err(_) => Err(ReadError::Stalled { arrived, announced }),
+        }
     }
 }
 
@@ -188,14 +241,15 @@ mod tests {
 
     fn reader(budget: &Budget) -> (tokio::io::DuplexStream, FrameReader<tokio::io::DuplexStream>) {
         let (client, server) = tokio::io::duplex(1 << 20);
-        (client, FrameReader::new(server, FrameLimits::default(), budget, Duration::from_secs(600)))
+        let pool = BufferPool::new(1 << 20);
+        (client, FrameReader::new(server, FrameLimits::default(), budget, pool, Duration::from_secs(600)))
     }
 
     #[tokio::test(start_paused = true)]
     async fn frames_of_all_sizes_come_out_whole_and_charged() {
         let budget = Budget::new(512 << 20);
         let (mut client, mut reader) = reader(&budget);
-        let sizes = [6, 7, 100, 5_000, 70_000, 3 << 20, 9, 1 << 20];
+        let sizes = [6, 7, 100, 5_000, 70_000, 3 << 20, 9, 1 << 20, 70_000, 5 << 20, 70_000, 80_000];
         let sender = tokio::spawn(async move {
             for size in sizes {
                 client.write_all(&frame(0, size)).await.unwrap();
