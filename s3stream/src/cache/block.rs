@@ -55,10 +55,11 @@ pub struct BlockCache {
 }
 
 impl BlockCache {
-    /// An empty cache in the class block cache of `budget`, which it has for itself.
-    pub fn new(budget: &Budget) -> BlockCache {
+    /// An empty cache in the class block cache of `budget`, which it has for itself. Keeps at most `keep_bytes`, however
+    /// large that is.
+    pub fn new(budget: &Budget, keep_bytes: u64) -> BlockCache {
         let class = budget.class(Class::BlockCache);
-        let charge = class.overdraw(class.capacity() / 100 * KEPT_PERCENT);
+        let charge = class.overdraw((class.capacity() / 100 * KEPT_PERCENT).min(keep_bytes));
         let capacity = charge.bytes() / 100 * (100 - OVERSHOOT_PERCENT);
         let weigh = |_: &UnitKey, unit: &Bytes| u32::try_from(unit.len() + ENTRY_BYTES).unwrap_or(u32::MAX);
         let kept = Cache::builder()
@@ -107,7 +108,7 @@ mod tests {
     fn a_scan_stays_inside_the_class_and_leaves_the_newest() {
         let budget = Budget::new(256 << 20);
         let capacity = budget.class(Class::BlockCache).capacity();
-        let cache = BlockCache::new(&budget);
+        let cache = BlockCache::new(&budget, u64::MAX);
         let blocks: Vec<BlockRef> = (0..400).map(|at| rig::block_ref(at, 0, 512 << 10)).collect();
         let mut peak = 0;
         for block in &blocks {

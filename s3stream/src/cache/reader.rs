@@ -29,6 +29,10 @@ use crate::store::{Store, StoreError, retry};
 /// Bytes that one GET of neighbouring blocks brings at most; a larger single block comes alone.
 pub const RUN_BYTES_MAX: u64 = 4 << 20;
 
+/// Kept of what was read from directories: enough that neighbours at one place of the log share a read. What is read
+/// again later is in the page cache, and memory that is used again costs less than memory that grows.
+const KEPT_OF_DIRECTORIES_BYTES: u64 = 128 << 20;
+
 /// How long a load asks a store that does not answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -46,6 +50,11 @@ impl Stores {
     pub fn with(mut self, id: StoreId, store: Arc<dyn Store>) -> Stores {
         self.0.insert(id, store);
         self
+    }
+
+    /// Does the kernel's page cache hold what is read of all of them?
+    fn are_directories(&self) -> bool {
+        self.0.values().all(|store| store.traits().directory)
     }
 
     /// The store of that id, if this process has it.
@@ -183,12 +192,13 @@ impl Reader {
         tail: Arc<TailCache>,
         budget: &Budget,
     ) -> Reader {
+        let keep_bytes = if stores.are_directories() { KEPT_OF_DIRECTORIES_BYTES } else { u64::MAX };
         Reader(Arc::new(Inner {
             env,
             stores,
             lanes,
             tail,
-            cache: BlockCache::new(budget),
+            cache: BlockCache::new(budget, keep_bytes),
             in_flight: Mutex::default(),
             counters: Counters::default(),
         }))

@@ -21,6 +21,7 @@ use parking_lot::{Condvar, Mutex};
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::steps::{Disk, Part};
+use crate::buffers::BufferPool;
 use crate::ids::Nonce;
 use crate::store::{Listed, PutPayload, StoreError, Tail};
 
@@ -37,6 +38,8 @@ const SLICES_MAX: usize = 1024;
 /// Bytes written at once. From 2 MiB on, ext4 takes huge pages for the page cache, and waits for them: 8 MiB in one call took
 /// 36 ms where sixteen calls took 2.
 const WRITE_MAX: usize = 512 << 10;
+/// Memory kept for the next reads.
+const READ_BUFFERS_MAX: usize = 32 << 20;
 /// Open directories kept; each is a descriptor.
 const DIRECTORIES_MAX: usize = 256;
 
@@ -49,6 +52,8 @@ pub(crate) struct LocalDisk {
     process: Nonce,
     staged: AtomicU64,
     directories: Mutex<HashMap<String, Arc<Directory>>>,
+    /// Memory of what is read, used again.
+    read_buffers: Arc<BufferPool>,
     /// False once renameat2 said that this file system does not know NOREPLACE.
     rename_no_replace: AtomicBool,
 }
@@ -98,6 +103,7 @@ impl LocalDisk {
             process,
             staged: AtomicU64::new(0),
             directories: Mutex::default(),
+            read_buffers: BufferPool::new(READ_BUFFERS_MAX),
             rename_no_replace: AtomicBool::new(cfg!(target_os = "linux")),
         };
         disk.lay_ballast();
@@ -252,9 +258,9 @@ impl LocalDisk {
         let object_len = meta.len();
         let failed = |error| self.io_error("read", error);
         let at = |range: std::ops::Range<u64>| -> Result<Bytes, StoreError> {
-            let mut bytes = vec![0; (range.end - range.start) as usize];
+            let mut bytes = self.read_buffers.take((range.end - range.start) as usize);
             file.read_exact_at(&mut bytes, range.start).map_err(failed)?;
-            Ok(bytes.into())
+            Ok(bytes.freeze())
         };
         let bytes = match part {
             Part::Length => Bytes::new(),
