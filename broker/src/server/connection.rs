@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use protocol::StrBytes;
-use s3stream::budget::{ByteSemaphore, Class};
+use s3stream::budget::{ByteSemaphore, Class, Permit};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::frame_reader::{FrameReader, ReadError};
-use super::reply_queue::{Frame, Queued, REPLY_BYTES_MAX, Reply, reply_queue, resolve};
+use super::reply_queue::{Frame, Queued, REPLY_BYTES_MAX, Reply, reply_queue, resolve, resolve_now};
 use crate::broker::Broker;
 use crate::dispatch::{Close, dispatch};
 use crate::fetch::session::ConnectionFetch;
@@ -129,27 +129,71 @@ async fn write_replies<W: AsyncWrite + Unpin>(
 ) {
     let responses = broker.budget.class(Class::Responses);
     let patience = broker.config.connections_max_idle();
-    while let Some(Queued { reply, charge }) = queue.recv().await {
+    let mut next = None;
+    loop {
+        let Some(Queued { reply, charge }) = (match next.take() {
+            Some(queued) => Some(queued),
+            None => queue.recv().await,
+        }) else {
+            return;
+        };
         let Some(frame) = resolve(reply, &broker.lane).await else { return };
-        if write_frame(&mut writer, frame, responses, patience).await.is_err() {
+        let mut outgoing = Outgoing::new(frame, charge);
+        let mut close = false;
+        // What may leave already leaves in the same write: one object answers many requests (PRACTICE P6).
+        while !close && outgoing.parts.len() < WRITE_PARTS_MAX {
+            let Ok(Queued { reply, charge }) = queue.try_recv() else { break };
+            match resolve_now(reply, &broker.lane) {
+                Ok(Some(frame)) => outgoing.add(frame, charge),
+                Ok(None) => close = true,
+                Err(reply) => {
+                    next = Some(Queued { reply, charge });
+                    break;
+                }
+            }
+        }
+        if write_out(&mut writer, outgoing, responses, patience).await.is_err() || close {
             return;
         }
-        drop(charge);
     }
 }
 
+/// Slices that one write gathers.
+const WRITE_PARTS_MAX: usize = 64;
 /// A client that takes nothing for so long is given up while other answers wait for memory.
 const WRITE_STALL_CONTENDED: Duration = Duration::from_secs(2);
 
-/// Writes a frame vectored; its charge is given back when it has left. Who does not read is given up after `patience`, or
-/// much sooner when others wait for what it pins (I11).
-async fn write_frame<W: AsyncWrite + Unpin>(
+/// Answers that leave together, in order.
+struct Outgoing {
+    parts: Vec<Bytes>,
+    /// Of what they pin.
+    pinned: Vec<Permit>,
+    /// Of their places in the queue.
+    queued: Vec<Permit>,
+}
+
+impl Outgoing {
+    fn new(frame: Frame, charge: Permit) -> Outgoing {
+        let Frame { parts, charge: pinned } = frame;
+        Outgoing { parts, pinned: pinned.into_iter().collect(), queued: vec![charge] }
+    }
+
+    fn add(&mut self, frame: Frame, charge: Permit) {
+        self.parts.extend(frame.parts);
+        self.pinned.extend(frame.charge);
+        self.queued.push(charge);
+    }
+}
+
+/// Writes answers vectored; their charges are given back when they have left. Who does not read is given up after
+/// `patience`, or much sooner when others wait for what it pins (I11).
+async fn write_out<W: AsyncWrite + Unpin>(
     writer: &mut W,
-    frame: Frame,
+    outgoing: Outgoing,
     responses: &ByteSemaphore,
     patience: Duration,
 ) -> std::io::Result<()> {
-    let Frame { parts, charge } = frame;
+    let Outgoing { parts, pinned, queued } = outgoing;
     let mut parts = Parts::new(parts);
     let mut waited = Duration::ZERO;
     while parts.has_remaining() {
@@ -161,7 +205,7 @@ async fn write_frame<W: AsyncWrite + Unpin>(
             }
             Err(_) => {
                 waited += WRITE_STALL_CONTENDED;
-                let contended = charge.is_some() && responses.usage().waiting > 0;
+                let contended = !pinned.is_empty() && responses.usage().waiting > 0;
                 if contended || waited >= patience {
                     return Err(std::io::ErrorKind::TimedOut.into());
                 }
@@ -169,7 +213,7 @@ async fn write_frame<W: AsyncWrite + Unpin>(
         }
     }
     writer.flush().await?;
-    drop(charge);
+    drop((pinned, queued));
     Ok(())
 }
 

@@ -95,3 +95,16 @@ pub async fn resolve(reply: Reply, lane: &Lane) -> Option<Frame> {
         Reply::Parked(answer) => answer.await,
     }
 }
+
+/// The answer, if it may leave already; else the reply as it was. None: close the connection.
+pub fn resolve_now(reply: Reply, lane: &Lane) -> Result<Option<Frame>, Reply> {
+    match reply {
+        Reply::None => Ok(Some(Frame::default())),
+        Reply::Ready(frame) => Ok(Some(frame)),
+        Reply::Durable { at, frame } => match lane.outcome(at) {
+            Some(outcome) => Ok(frame(outcome)),
+            None => Err(Reply::Durable { at, frame }),
+        },
+        Reply::Parked(answer) => Err(Reply::Parked(answer)),
+    }
+}
