@@ -21,6 +21,7 @@ class Broker:
     """Life: `start` -> (`kill` | `stop`) -> `start` …; `close` at the end of the case."""
 
     exit_codes = (0,)
+    counts_replicas = False  # whether a topic's replication factor must not exceed the number of brokers
 
     def __init__(self, case_dir):
         self.port = free_port()
@@ -102,6 +103,7 @@ class ApacheKafka(Broker):
     """One process in both KRaft roles. It has a log directory of its own; the store of the run does not concern it."""
 
     exit_codes = (0, 143)
+    counts_replicas = True
 
     def __init__(self, case_dir, java):
         super().__init__(case_dir)
