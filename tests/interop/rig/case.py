@@ -67,6 +67,11 @@ class Case:
         done = self.java.call(main_class, "--bootstrap-server", self.broker.bootstrap, *args, **kwargs)
         return done.stdout.decode()
 
+    def table(self, main_class, *args, **kwargs):
+        """The rows of a Java tool's tables, as lists of words; without empty lines and head lines."""
+        lines = [line.split() for line in self.tool(main_class, *args, **kwargs).splitlines()]
+        return [words for words in lines if words and words[0] not in ("GROUP", "TOPIC")]
+
     # --- comparing ---
 
     def equal(self, what, expected, found):
