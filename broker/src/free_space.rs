@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use s3stream::store::Store;
+use s3stream::store::{Space, Store};
 use tracing::warn;
 
 /// How often the disk is asked.
@@ -27,9 +27,9 @@ impl FreeSpace {
     pub async fn watch(self: Arc<Self>, store: Arc<dyn Store>, floor: u64) {
         let floor = if floor > 0 { floor } else { store.traits().free_min.unwrap_or(0) };
         loop {
-            match store.free_space().await {
+            match store.space().await {
                 Ok(None) => return,
-                Ok(Some(free)) => {
+                Ok(Some(Space { free, .. })) => {
                     let short = free < floor;
                     if short != self.short.swap(short, Ordering::Relaxed) && short {
                         warn!(

@@ -14,7 +14,7 @@ use crate::budget::Budget;
 use crate::env::Env;
 use crate::ids::{Incarnation, LaneId, LaneNumber, Nonce, StoreId, StreamEpoch, StreamId, lane_key};
 use crate::object::{BlockKind, Object, ObjectBuilder, ObjectHeader, ObjectKind};
-use crate::store::{Listed, MemoryStore, PutNew, PutPayload, Store, StoreError, StoreTraits, Tail};
+use crate::store::{Listed, MemoryStore, PutNew, PutPayload, Space, Store, StoreError, StoreTraits, Tail};
 use crate::wal::chunk::ChunkPool;
 
 /// The lane of incarnation (`seq`, 0).
@@ -111,7 +111,7 @@ impl Store for SlowStore {
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
         self.memory.delete(key).await
     }
-    async fn free_space(&self) -> Result<Option<u64>, StoreError> {
+    async fn space(&self) -> Result<Option<Space>, StoreError> {
         Ok(None)
     }
     fn traits(&self) -> &StoreTraits {

@@ -165,13 +165,7 @@ impl<I: Image> Reader<I> {
     }
 
     fn check_level(&self, image: &JournalImage<I>) -> Result<(), Stop> {
-        if image.level <= self.config.level_max {
-            return Ok(());
-        }
-        Err(Stop::Upgrade(format!(
-            "the cluster is at feature level {}, this release knows up to {}; upgrade this process",
-            image.level, self.config.level_max
-        )))
+        snapshot::check_level(image.level, self.config.level_max)
     }
 
     /// Boot: the newest named snapshot and everything after it, looked at. With `genesis`, a journal is created where there
@@ -206,7 +200,9 @@ impl<I: Image> Reader<I> {
     }
 
     async fn load_from(&self, seq: u64) -> Result<Result<JournalImage<I>, String>, Stop> {
-        let Some((image, crc)) = snapshot::read::<I>(&*self.store, &self.env, seq).await? else {
+        let Some((image, crc)) =
+            snapshot::read::<I>(&*self.store, &self.env, seq, self.config.level_max).await?
+        else {
             return Ok(Err("incomplete, damaged or gone".into()));
         };
         self.check_level(&image)?;

@@ -147,17 +147,20 @@ pub(super) enum WriteError {
 /// will do).
 ///
 /// # Errors
-/// [`Stop::Upgrade`] where it was written by a later release, [`Stop::Store`] where the store refuses.
+/// [`Stop::Upgrade`] where it is of a level above `level_max` or a format of a later release, [`Stop::Store`] where the store refuses.
 pub(super) async fn read<I: Image>(
     store: &dyn Store,
     env: &Env,
     seq: u64,
+    level_max: u16,
 ) -> Result<Option<(JournalImage<I>, u32)>, Stop> {
     let refused = |e: StoreError| Stop::Store(e.to_string());
     let Some(bytes) = get(store, env, &snapshot_key(seq, "manifest"), false).await.map_err(refused)? else {
         return Ok(None);
     };
     let Some((manifest, crc)) = usable(seq, Manifest::decode(bytes))? else { return Ok(None) };
+    // Before the image is read: what a later level adds to it must not look like damage.
+    check_level(manifest.level, level_max)?;
     let mut all = BytesMut::new();
     for (i, (len, crc)) in manifest.chunks.iter().enumerate() {
         match get(store, env, &snapshot_key(seq, &chunk_part(i)), false).await.map_err(refused)? {
@@ -185,6 +188,16 @@ pub(super) async fn read<I: Image>(
         return Ok(None);
     }
     Ok(Some((image, crc)))
+}
+
+/// May a process that knows levels up to `level_max` read what is of `level`?
+pub(super) fn check_level(level: u16, level_max: u16) -> Result<(), Stop> {
+    if level <= level_max {
+        return Ok(());
+    }
+    Err(Stop::Upgrade(format!(
+        "the cluster is at feature level {level}, this release knows up to {level_max}; upgrade this process"
+    )))
 }
 
 fn usable<T>(seq: u64, decoded: Result<T, DecodeError>) -> Result<Option<T>, Stop> {

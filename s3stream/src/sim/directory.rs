@@ -21,7 +21,7 @@ use crate::entropy::Entropy;
 use crate::env::Env;
 use crate::store::directory::steps::{Disk, Part, Steps};
 use crate::store::{
-    Listed, PutNew, PutPayload, Store, StoreError, StoreTraits, Tail, slice_range, slice_tail,
+    Listed, PutNew, PutPayload, Space, Store, StoreError, StoreTraits, Tail, slice_range, slice_tail,
 };
 
 /// One disk. Clones are the same disk; several processes may have stores on it.
@@ -291,8 +291,10 @@ impl Store for SimDirectory {
         self.steps.remove(key).await
     }
 
-    async fn free_space(&self) -> Result<Option<u64>, StoreError> {
-        Ok(Some(self.steps.disk.0.state.lock().free))
+    async fn space(&self) -> Result<Option<Space>, StoreError> {
+        let state = self.steps.disk.0.state.lock();
+        let used: u64 = state.visible.values().map(|body| body.len() as u64).sum();
+        Ok(Some(Space { free: state.free, total: state.free + used }))
     }
 
     fn traits(&self) -> &StoreTraits {

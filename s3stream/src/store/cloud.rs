@@ -23,7 +23,7 @@ use object_store::{
 };
 use tokio::time::timeout;
 
-use super::{Listed, PutNew, Store, StoreError, StoreTraits, Tail};
+use super::{Listed, PutNew, Space, Store, StoreError, StoreTraits, Tail};
 
 /// The longest silence of a read: before its answer, and between two pieces of its body.
 pub const STALL: Duration = Duration::from_secs(10);
@@ -162,7 +162,7 @@ impl Store for CloudStore {
         }
     }
 
-    async fn free_space(&self) -> Result<Option<u64>, StoreError> {
+    async fn space(&self) -> Result<Option<Space>, StoreError> {
         Ok(None)
     }
 

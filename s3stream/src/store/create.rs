@@ -224,7 +224,7 @@ mod tests {
 
     use super::*;
     use crate::store::memory::MemoryStore;
-    use crate::store::{Listed, StoreTraits, Tail};
+    use crate::store::{Listed, Space, StoreTraits, Tail};
 
     /// What a scripted attempt does, and what it says.
     #[derive(Clone, Copy, Debug)]
@@ -307,8 +307,8 @@ mod tests {
         async fn delete(&self, key: &str) -> Result<(), StoreError> {
             self.inner.delete(key).await
         }
-        async fn free_space(&self) -> Result<Option<u64>, StoreError> {
-            self.inner.free_space().await
+        async fn space(&self) -> Result<Option<Space>, StoreError> {
+            self.inner.space().await
         }
         fn traits(&self) -> &StoreTraits {
             self.inner.traits()

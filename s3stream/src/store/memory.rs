@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{Listed, PutNew, PutPayload, Store, StoreError, StoreTraits, Tail, slice_range, slice_tail};
+use super::{
+    Listed, PutNew, PutPayload, Space, Store, StoreError, StoreTraits, Tail, slice_range, slice_tail,
+};
 
 /// Objects in a map. Clones are the same store.
 #[derive(Clone, Debug)]
@@ -89,7 +91,7 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn free_space(&self) -> Result<Option<u64>, StoreError> {
+    async fn space(&self) -> Result<Option<Space>, StoreError> {
         Ok(None)
     }
 

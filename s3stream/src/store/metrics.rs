@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Listed, PutNew, PutPayload, Store, StoreError, StoreTraits, Tail};
+use super::{Listed, PutNew, PutPayload, Space, Store, StoreError, StoreTraits, Tail};
 
 /// The kinds of calls, as they are billed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -158,8 +158,8 @@ impl Store for CountedStore {
         got
     }
 
-    async fn free_space(&self) -> Result<Option<u64>, StoreError> {
-        self.inner.free_space().await
+    async fn space(&self) -> Result<Option<Space>, StoreError> {
+        self.inner.space().await
     }
 
     fn traits(&self) -> &StoreTraits {

@@ -67,6 +67,15 @@ pub struct Listed {
     pub len: u64,
 }
 
+/// The room of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes free for new objects.
+    pub free: u64,
+    /// Bytes in all.
+    pub total: u64,
+}
+
 /// The end of an object.
 #[derive(Clone, Debug)]
 pub struct Tail {
@@ -111,8 +120,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError>;
     /// Deletes `key`; absent is fine.
     async fn delete(&self, key: &str) -> Result<(), StoreError>;
-    /// Bytes free for new objects, where that means something (a directory).
-    async fn free_space(&self) -> Result<Option<u64>, StoreError>;
+    /// Room for new objects, where that means something (a directory).
+    async fn space(&self) -> Result<Option<Space>, StoreError>;
     /// Tuning facts.
     fn traits(&self) -> &StoreTraits;
 }

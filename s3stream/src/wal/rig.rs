@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use crate::entropy::Entropy;
 use crate::ids::{Incarnation, LaneId, LaneNumber, Nonce, lane_key};
 use crate::object::{BlockKind, parse_whole};
-use crate::store::{Listed, PutNew, PutPayload, Store, StoreError, StoreTraits, Tail};
+use crate::store::{Listed, PutNew, PutPayload, Space, Store, StoreError, StoreTraits, Tail};
 
 pub fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -249,7 +249,7 @@ impl Store for RigStore {
         Ok(())
     }
 
-    async fn free_space(&self) -> Result<Option<u64>, StoreError> {
+    async fn space(&self) -> Result<Option<Space>, StoreError> {
         Ok(None)
     }
 

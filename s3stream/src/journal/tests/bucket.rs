@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::env::Env;
-use crate::store::{Listed, PutNew, PutPayload, Store, StoreError, StoreTraits, Tail};
+use crate::store::{Listed, PutNew, PutPayload, Space, Store, StoreError, StoreTraits, Tail};
 use crate::tasks::Tasks;
 
 /// Tokio's paused time as a clock.
@@ -258,7 +258,7 @@ impl Store for View {
         Ok(())
     }
 
-    async fn free_space(&self) -> Result<Option<u64>, StoreError> {
+    async fn space(&self) -> Result<Option<Space>, StoreError> {
         Ok(None)
     }
 

@@ -488,7 +488,7 @@ async fn a_snapshot_of_several_chunks_is_whole_or_nothing() {
     let chunks: Vec<String> =
         bucket.keys("meta/snapshot/").into_iter().filter(|k| !k.ends_with("manifest")).collect();
     assert_eq!(chunks.len(), 3);
-    let (again, crc) = snapshot::read::<Toy>(&*view, &env, 0).await.unwrap().expect("complete");
+    let (again, crc) = snapshot::read::<Toy>(&*view, &env, 0, 1).await.unwrap().expect("complete");
     assert_eq!(crc, named.manifest_crc);
     assert!(same(&again, &image));
     // The same bytes once more are the same snapshot; others are nobody's.
@@ -503,7 +503,7 @@ async fn a_snapshot_of_several_chunks_is_whole_or_nothing() {
             Some(body) => bucket.objects.lock().insert(chunks[1].clone(), body),
             None => bucket.objects.lock().remove(&chunks[1]),
         };
-        assert!(snapshot::read::<Toy>(&*view, &env, 0).await.unwrap().is_none());
+        assert!(snapshot::read::<Toy>(&*view, &env, 0, 1).await.unwrap().is_none());
     }
 }
 

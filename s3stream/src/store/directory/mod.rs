@@ -25,7 +25,7 @@ use self::disk::LocalDisk;
 use self::filesystem::{Verdict, judge};
 use self::steps::{Part, Steps};
 use super::url::OpenError;
-use super::{Listed, PutNew, PutPayload, Store, StoreError, StoreTraits, Tail};
+use super::{Listed, PutNew, PutPayload, Space, Store, StoreError, StoreTraits, Tail};
 use crate::env::Env;
 
 /// Objects as files. Cheap to clone by `Arc`.
@@ -138,11 +138,12 @@ impl Store for DirectoryStore {
         self.blocking(READ_TIMEOUT, move |steps| async move { steps.remove(&key).await }).await
     }
 
-    async fn free_space(&self) -> Result<Option<u64>, StoreError> {
-        let free = self.blocking(READ_TIMEOUT, |steps| async move {
+    async fn space(&self) -> Result<Option<Space>, StoreError> {
+        let space = self.blocking(READ_TIMEOUT, |steps| async move {
             space(&steps.disk).map_err(|error| StoreError::Transient(error.to_string()))
         });
-        Ok(Some(free.await?.0))
+        let (free, total) = space.await?;
+        Ok(Some(Space { free, total }))
     }
 
     fn traits(&self) -> &StoreTraits {
