@@ -12,14 +12,17 @@ use s3stream::cache::Reader;
 use s3stream::env::Env;
 use s3stream::ids::Incarnation;
 use s3stream::journal::Journal;
+use s3stream::store::Store;
 use s3stream::wal::Lane;
 use uuid::Uuid;
 
 use crate::config::BrokerConfig;
+use crate::controller::Refused;
 use crate::coordinator::runtime::Groups;
+use crate::error::propose_error_code;
 use crate::fetch::session::SessionCache;
 use crate::free_space::FreeSpace;
-use crate::metadata::{Endpoint, MetadataImage};
+use crate::metadata::{Endpoint, MetadataImage, MetadataRecord};
 use crate::partition::table::PartitionTable;
 use crate::producer_ids::ProducerIds;
 use crate::topics::TopicChanges;
@@ -44,6 +47,8 @@ pub struct Broker {
     pub incarnation: Incarnation,
     /// Where clients reach it.
     pub endpoints: Vec<Endpoint>,
+    /// The store of everything but, where that is another, the lanes.
+    pub store: Arc<dyn Store>,
     /// The metadata log.
     pub journal: Journal<MetadataImage>,
     /// The write-ahead lane.
@@ -90,6 +95,14 @@ impl Broker {
     pub fn endpoint(&self, listener: &str) -> Endpoint {
         let named = self.endpoints.iter().find(|e| e.listener == listener);
         named.or(self.endpoints.first()).cloned().expect("a broker has a listener")
+    }
+
+    /// Commits a change of metadata that was judged before; it is in this process's image when this returns.
+    pub async fn propose(&self, records: Vec<MetadataRecord>) -> Result<(), Refused> {
+        match self.journal.propose(records).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Refused::new(propose_error_code(&error), error.to_string())),
+        }
     }
 
     /// A random UUID (v4) out of the process's own chance.

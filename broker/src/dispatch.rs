@@ -114,18 +114,68 @@ pub async fn dispatch(
         ApiKey::InitProducerId => {
             handlers::init_producer_id::handle(broker, &ctx, codec::decode_init_producer_id(body, v)?).await
         }
+        ApiKey::OffsetForLeaderEpoch => handlers::offset_for_leader_epoch::handle(
+            broker,
+            &ctx,
+            codec::decode_offset_for_leader_epoch(body, v)?,
+        ),
         ApiKey::DescribeConfigs => {
             handlers::describe_configs::handle(broker, &ctx, codec::decode_describe_configs(body, v)?)
+        }
+        ApiKey::DescribeLogDirs => {
+            handlers::describe_log_dirs::handle(broker, &ctx, codec::decode_describe_log_dirs(body, v)?)
         }
         ApiKey::DeleteGroups => {
             handlers::delete_groups::handle(broker, &ctx, codec::decode_delete_groups(body, v)?)
         }
+        ApiKey::ElectLeaders => {
+            handlers::elect_leaders::handle(broker, &ctx, codec::decode_elect_leaders(body, v)?)
+        }
+        ApiKey::AlterPartitionReassignments => {
+            handlers::alter_partition_reassignments::handle(
+                broker,
+                &ctx,
+                codec::decode_alter_partition_reassignments(body, v)?,
+            )
+            .await
+        }
+        ApiKey::ListPartitionReassignments => handlers::list_partition_reassignments::handle(
+            broker,
+            &ctx,
+            codec::decode_list_partition_reassignments(body, v)?,
+        ),
         ApiKey::OffsetDelete => {
             handlers::offset_delete::handle(broker, &ctx, codec::decode_offset_delete(body, v)?)
+        }
+        ApiKey::DescribeClientQuotas => handlers::describe_client_quotas::handle(
+            broker,
+            &ctx,
+            codec::decode_describe_client_quotas(body, v)?,
+        ),
+        ApiKey::AlterClientQuotas => {
+            handlers::alter_client_quotas::handle(broker, &ctx, codec::decode_alter_client_quotas(body, v)?)
+                .await
+        }
+        ApiKey::DescribeQuorum => {
+            handlers::describe_quorum::handle(broker, &ctx, codec::decode_describe_quorum(body, v)?)
+        }
+        ApiKey::UpdateFeatures => {
+            handlers::update_features::handle(broker, &ctx, codec::decode_update_features(body, v)?).await
         }
         ApiKey::DescribeCluster => {
             handlers::describe_cluster::handle(broker, &ctx, codec::decode_describe_cluster(body, v)?)
         }
+        ApiKey::DescribeProducers => {
+            handlers::describe_producers::handle(broker, &ctx, codec::decode_describe_producers(body, v)?)
+        }
+        ApiKey::UnregisterBroker => {
+            handlers::unregister_broker::handle(broker, &ctx, codec::decode_unregister_broker(body, v)?).await
+        }
+        ApiKey::DescribeTopicPartitions => handlers::describe_topic_partitions::handle(
+            broker,
+            &ctx,
+            codec::decode_describe_topic_partitions(body, v)?,
+        ),
         _ => Err(Close::NotServed { key, version }),
     }
 }

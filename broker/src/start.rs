@@ -5,7 +5,7 @@
 //! 3. Sockets are bound: the registration names them.
 //! 4. Whoever holds our place is asked whether it lives. If it does, we refuse to start; if it does not, its lane is
 //!    sealed: from here on it can acknowledge nothing.
-//! 5. One commit elects and registers us, fences it and takes over its streams.
+//! 5. One commit elects and registers us, fences it and takes over its streams; an older journal is raised to our level.
 //! 6. Its lane is recovered. Only then is anything answered.
 
 use std::sync::Arc;
@@ -32,12 +32,12 @@ use tracing::{info, warn};
 use crate::broker::Broker;
 use crate::cluster::identity::{self, Identity};
 use crate::config::BrokerConfig;
-use crate::controller::registration::{Joiner, SealedPredecessor, register};
+use crate::controller::registration::{Joiner, SealedPredecessor, level_to_raise_to, register};
 use crate::coordinator::OFFSETS_TOPIC;
 use crate::coordinator::runtime::Groups;
 use crate::fetch::session::SessionCache;
 use crate::free_space::FreeSpace;
-use crate::metadata::{Endpoint, MetadataImage, TopicImage};
+use crate::metadata::{Endpoint, LEVEL_MAX, MetadataImage, TopicImage};
 use crate::partition::table::{PartitionTable, Topic};
 use crate::producer_ids::ProducerIds;
 use crate::server::listener;
@@ -148,8 +148,10 @@ pub async fn start(
     }
     let cluster_id = cluster_id(&*stores.main, &env).await?;
     let genesis = MetadataImage::default();
-    let journal = Journal::open(stores.main.clone(), env.clone(), JournalConfig::default(), genesis).await?;
+    let levels = JournalConfig { level_max: LEVEL_MAX, genesis_level: LEVEL_MAX, ..JournalConfig::default() };
+    let journal = Journal::open(stores.main.clone(), env.clone(), levels, genesis).await?;
     let incarnation = join(&env, &config, &stores, &sockets, &journal).await?;
+    raise_level(&journal).await?;
     let budget = Budget::new(match config.values.long("memory.budget.bytes") {
         0 => default_budget_bytes(),
         bytes => bytes as u64,
@@ -178,6 +180,7 @@ pub async fn start(
         frame_buffers: BufferPool::new(frame_buffers_max(&budget)),
         budget,
         cluster_id,
+        store: stores.main.clone(),
         incarnation,
         endpoints: sockets.endpoints.clone(),
         journal,
@@ -278,7 +281,7 @@ async fn join(
             ensure_gone(journal, config, incarnation, &broker.peer_address, broker.node_id).await?;
             sealed.push(seal_lane(env, stores, &image.inner, incarnation, config).await?);
         }
-        let records = register(&image.inner, &joiner, &sealed);
+        let records = register(&image.inner, image.level, &joiner, &sealed);
         match journal.elect_now(records).await {
             Ok(incarnation) => return Ok(incarnation),
             Err(s3stream::journal::ElectError::LostTo(other)) => {
@@ -287,6 +290,16 @@ async fn join(
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// The journal of an earlier release is raised to our feature level, if no other broker could be left behind.
+async fn raise_level(journal: &Journal<MetadataImage>) -> anyhow::Result<()> {
+    let image = journal.image();
+    if let Some(level) = level_to_raise_to(&image.inner, image.level) {
+        journal.raise_level(level).await?;
+        info!(from = image.level, to = level, "raised the feature level: earlier releases cannot read on");
+    }
+    Ok(())
 }
 
 /// Is whoever holds the place really gone? Refusing is always safe; taking over is, too (the seal decides): this decides

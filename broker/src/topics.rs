@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use futures::future::join_all;
 use parking_lot::Mutex;
 use protocol::error::ErrorCode;
-use s3stream::journal::{Image, MutationPoint, ProposeError};
+use s3stream::journal::{Image, MutationPoint};
 use uuid::Uuid;
 
 use crate::broker::Broker;
@@ -15,7 +15,6 @@ use crate::config::topic_keys;
 use crate::controller::Refused;
 use crate::controller::topics::{CreatedTopic, NewTopic, TopicDefaults, create, delete};
 use crate::coordinator::OFFSETS_TOPIC;
-use crate::error::propose_error_code;
 use crate::metadata::{ConfigResource, MetadataImage, TopicImage};
 use crate::partition::Partition;
 use crate::partition::table::Topic;
@@ -65,7 +64,7 @@ pub async fn create_topics(
     }
     let proposed = join_all(judged.into_iter().map(|result| async {
         let created = result?;
-        propose(broker, created.records.clone()).await.map(|()| created)
+        broker.propose(created.records.clone()).await.map(|()| created)
     }))
     .await;
     drop(judging);
@@ -79,22 +78,11 @@ pub async fn delete_topic(broker: &Arc<Broker>, topic: &TopicImage) -> Result<()
     if broker.journal.image().inner.topic_by_id(topic.id).is_none() {
         return Err(Refused::new(ErrorCode::UnknownTopicOrPartition, "The topic is gone already."));
     }
-    propose(broker, delete(topic)).await?;
+    broker.propose(delete(topic)).await?;
     drop(judging);
     show_topics(broker);
     broker.groups.topic_deleted(broker, &topic.name);
     Ok(())
-}
-
-async fn propose(broker: &Broker, records: Vec<crate::metadata::MetadataRecord>) -> Result<(), Refused> {
-    match broker.journal.propose(records).await {
-        Ok(_) => Ok(()),
-        Err(error) => Err(refusal(&error)),
-    }
-}
-
-fn refusal(error: &ProposeError) -> Refused {
-    Refused::new(propose_error_code(error), error.to_string())
 }
 
 /// Brings the table of partitions up to this process's image. New partitions are empty: what held records was opened at

@@ -37,6 +37,8 @@ pub static BROKER_KEYS: &[ConfigDef] = &[
         "Where clients are served, as PLAINTEXT://host:port, several by commas; port 0 takes a free one."),
     key("max.incremental.fetch.session.cache.slots", Kind::Int, "1000").at_least(0).doc(
         "Fetch sessions that are kept."),
+    key("max.request.partition.size.limit", Kind::Int, "2000").at_least(1).doc(
+        "The most partitions of one DescribeTopicPartitions answer; the rest follows from its cursor."),
     key("memory.budget.bytes", Kind::Long, "0").at_least(0).doc(
         "The memory this process may use for data; 0 is half of what the machine or its container has."),
     key("message.max.bytes", Kind::Int, "1048588").at_least(0).cluster_wide().doc(

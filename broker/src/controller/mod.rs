@@ -1,9 +1,15 @@
 //! Decisions about the cluster's metadata: functions of an image and a request that give records, or Kafka's error. Pure.
 
+pub mod elections;
+pub mod features;
+pub mod quotas;
+pub mod reassign;
 pub mod registration;
 pub mod topics;
 
 use protocol::error::ErrorCode;
+
+use crate::metadata::MetadataRecord;
 
 /// A refusal in Kafka's words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,4 +26,19 @@ impl Refused {
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Refused {
         Refused { code, message: message.into() }
     }
+}
+
+/// A change that the journal's feature level cannot hold yet is refused with the remedy.
+pub fn check_level(record: &MetadataRecord, level: u16) -> Result<(), Refused> {
+    if record.level() <= level {
+        return Ok(());
+    }
+    let (feature, needed) = (features::AQUIFER_VERSION, record.level());
+    Err(Refused::new(
+        ErrorCode::UnsupportedVersion,
+        format!(
+            "The cluster is at {feature} {level}, this needs {needed}: \
+             kafka-features upgrade --feature {feature}={needed}"
+        ),
+    ))
 }

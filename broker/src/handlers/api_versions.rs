@@ -7,22 +7,25 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use protocol::api_versions::{Features, answer};
+use protocol::api_versions::answer;
 use protocol::codec::RequestHeader;
 
 use crate::broker::Broker;
+use crate::controller::features::features;
 use crate::dispatch::Close;
 use crate::server::connection::Connection;
 use crate::server::reply_queue::Reply;
 
 /// Serves the request; see the file header.
 pub fn handle(
-    _broker: &Arc<Broker>,
+    broker: &Arc<Broker>,
     connection: &mut Connection,
     header: &RequestHeader,
     body: Bytes,
 ) -> Result<Reply, Close> {
-    let answer = answer(header.correlation_id, header.api_version, body, &Features::default())?;
+    let journal = broker.journal.image();
+    let features = features(journal.level, journal.seq);
+    let answer = answer(header.correlation_id, header.api_version, body, &features)?;
     if let Some(client) = answer.client {
         connection.software = Some((client.name, client.version));
     }

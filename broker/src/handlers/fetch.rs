@@ -7,13 +7,15 @@
 //!   UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID, OFFSET_OUT_OF_RANGE, FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH,
 //!   KAFKA_STORAGE_ERROR (the bucket did not answer: retriable).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::StrBytes;
 use protocol::error::{self, ErrorCode};
-use protocol::fetch_response::{self, FetchResponse, FetchedPartition, FetchedTopic};
+use protocol::fetch_response::{
+    self, FetchResponse, FetchedPartition, FetchedTopic, LeaderIdAndEpoch, NodeEndpoint,
+};
 use protocol::messages::FetchRequest;
 use tokio::sync::Mutex as AsyncMutex;
 use uuid::Uuid;
@@ -23,10 +25,13 @@ use crate::broker::Broker;
 use crate::dispatch::{Close, RequestContext};
 use crate::fetch::gather::{Answer, Gathered, Limits, gather};
 use crate::fetch::session::{ConnectionFetch, FetchKind, FetchSlots, SessionRequest, TopicKey, Wanted};
+use crate::metadata::{TopicRef, leader_hint};
 use crate::server::reply_queue::{Frame, Reply};
 
 /// `READ_COMMITTED` of `isolation_level`.
 const READ_COMMITTED: i8 = 1;
+/// First version that says where the leaders it names are.
+const NODE_ENDPOINTS_SINCE: i16 = 16;
 
 /// Serves the request; see the file header.
 pub fn handle(
@@ -103,14 +108,11 @@ async fn answer(
         Scope::All => listed,
         Scope::Changed => changed(&slots, &gathered),
     };
-    let topics = shape(&mut slots, gathered, order, read_committed);
-    let response = FetchResponse {
-        throttle_time_ms: 0,
-        error_code: error::NONE,
-        session_id,
-        topics,
-        node_endpoints: Vec::new(),
-    };
+    let mut topics = shape(&mut slots, gathered, order, read_committed);
+    let node_endpoints =
+        if ctx.version >= NODE_ENDPOINTS_SINCE { tell_leaders(broker, ctx, &mut topics) } else { Vec::new() };
+    let response =
+        FetchResponse { throttle_time_ms: 0, error_code: error::NONE, session_id, topics, node_endpoints };
     encode(ctx, response, charge)
 }
 
@@ -194,6 +196,28 @@ fn shape(
         });
     }
     topics
+}
+
+/// Who leads what is not led here, or not in the epoch the client knows (KIP-951).
+fn tell_leaders(broker: &Broker, ctx: &RequestContext, topics: &mut [FetchedTopic]) -> Vec<NodeEndpoint> {
+    let (not_leader, fenced) = (ErrorCode::NotLeaderOrFollower.code(), ErrorCode::FencedLeaderEpoch.code());
+    let mut nodes = BTreeMap::new();
+    for topic in topics {
+        let named =
+            if ctx.version >= 13 { TopicRef::Id(topic.topic_id) } else { TopicRef::Name(&topic.name) };
+        let moved = |p: &&mut FetchedPartition| p.error_code == not_leader || p.error_code == fenced;
+        for p in topic.partitions.iter_mut().filter(moved) {
+            let hint = leader_hint(&broker.journal.image().inner, &ctx.listener, named, p.index);
+            p.current_leader =
+                Some(LeaderIdAndEpoch { leader_id: hint.leader_id, leader_epoch: hint.leader_epoch });
+            if let Some((endpoint, rack)) = hint.node {
+                let (host, port) = (endpoint.host, i32::from(endpoint.port));
+                let node = NodeEndpoint { node_id: hint.leader_id, host, port, rack };
+                nodes.insert(node.node_id, node);
+            }
+        }
+    }
+    nodes.into_values().collect()
 }
 
 /// A slot that had no news: nothing but its offsets.

@@ -6,6 +6,7 @@
 //! Errors: INVALID_REQUIRED_ACKS, UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID, INVALID_TOPIC_EXCEPTION (internal topics),
 //!   those of `AppendError`, INVALID_TXN_STATE (transactions are not served).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +14,10 @@ use protocol::codec::encode_produce;
 use protocol::error::{self, ErrorCode};
 use protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use protocol::messages::produce_response::{
-    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceResponse,
+    TopicProduceResponse,
 };
-use protocol::messages::{ProduceRequest, TopicName};
+use protocol::messages::{BrokerId, ProduceRequest, TopicName};
 use s3stream::budget::Permit;
 use s3stream::ids::LaneNumber;
 use uuid::Uuid;
@@ -25,6 +27,7 @@ use crate::broker::Broker;
 use crate::coordinator::OFFSETS_TOPIC;
 use crate::dispatch::{Close, RequestContext};
 use crate::error::append_error_code;
+use crate::metadata::{LeaderHint, TopicRef, leader_hint};
 use crate::partition::append::{AppendError, validate};
 use crate::partition::table::Topic;
 use crate::partition::{AppendContext, Appended, Partition};
@@ -32,6 +35,9 @@ use crate::server::reply_queue::{Frame, Reply};
 
 /// The one client that may write internal topics (`KafkaApis.handleProduceRequest`, `AdminUtils.ADMIN_CLIENT_ID`).
 const ADMIN_CLIENT_ID: &str = "__admin_client";
+
+/// First version that tells who leads instead (KIP-951).
+const CURRENT_LEADER_SINCE: i16 = 10;
 
 struct TopicOutcome {
     name: TopicName,
@@ -82,16 +88,19 @@ pub async fn handle(
     }
     let (version, correlation_id) = (ctx.version, ctx.correlation_id);
     match last_lane_object(&outcomes) {
-        None => Ok(Reply::Ready(respond(correlation_id, version, outcomes)?)),
-        Some(at) => Ok(Reply::Durable {
-            at,
-            frame: Box::new(move |durable| {
-                if let Err(ended) = durable {
-                    not_durable(&mut outcomes, &AppendError::LaneEnded(ended));
-                }
-                respond(correlation_id, version, outcomes).ok()
-            }),
-        }),
+        None => Ok(Reply::Ready(respond(broker, &ctx.listener, correlation_id, version, outcomes)?)),
+        Some(at) => {
+            let (broker, listener) = (broker.clone(), ctx.listener.clone());
+            Ok(Reply::Durable {
+                at,
+                frame: Box::new(move |durable| {
+                    if let Err(ended) = durable {
+                        not_durable(&mut outcomes, &AppendError::LaneEnded(ended));
+                    }
+                    respond(&broker, &listener, correlation_id, version, outcomes).ok()
+                }),
+            })
+        }
     }
 }
 
@@ -184,14 +193,49 @@ fn not_durable(outcomes: &mut [TopicOutcome], error: &AppendError) {
     }
 }
 
-fn respond(correlation_id: i32, version: i16, outcomes: Vec<TopicOutcome>) -> Result<Frame, Close> {
-    let responses = outcomes.into_iter().map(|t| {
-        let partitions = t.partitions.into_iter().map(|(i, o)| partition_response(version, i, o)).collect();
+fn respond(
+    broker: &Broker,
+    listener: &str,
+    correlation_id: i32,
+    version: i16,
+    outcomes: Vec<TopicOutcome>,
+) -> Result<Frame, Close> {
+    let mut nodes: BTreeMap<i32, NodeEndpoint> = BTreeMap::new();
+    let mut responses = Vec::with_capacity(outcomes.len());
+    for t in outcomes {
+        let mut partitions = Vec::with_capacity(t.partitions.len());
+        for (index, outcome) in t.partitions {
+            let moved = outcome.as_ref().is_err_and(|r| r.code == ErrorCode::NotLeaderOrFollower);
+            let response = partition_response(version, index, outcome);
+            partitions.push(if moved && version >= CURRENT_LEADER_SINCE {
+                let topic = if version >= 13 { TopicRef::Id(t.id) } else { TopicRef::Name(&t.name) };
+                let hint = leader_hint(&broker.journal.image().inner, listener, topic, index);
+                nodes.extend(node_endpoint(&hint).map(|node| (hint.leader_id, node)));
+                let leader = LeaderIdAndEpoch::default()
+                    .with_leader_id(BrokerId(hint.leader_id))
+                    .with_leader_epoch(hint.leader_epoch);
+                response.with_current_leader(leader)
+            } else {
+                response
+            });
+        }
         let topic = TopicProduceResponse::default().with_partition_responses(partitions);
-        if version >= 13 { topic.with_topic_id(t.id) } else { topic.with_name(t.name) }
-    });
-    let response = ProduceResponse::default().with_responses(responses.collect());
+        responses.push(if version >= 13 { topic.with_topic_id(t.id) } else { topic.with_name(t.name) });
+    }
+    let response = ProduceResponse::default()
+        .with_responses(responses)
+        .with_node_endpoints(nodes.into_values().collect());
     Ok(encode_produce(correlation_id, version, &response)?.into())
+}
+
+fn node_endpoint(hint: &LeaderHint) -> Option<NodeEndpoint> {
+    let (endpoint, rack) = hint.node.as_ref()?;
+    let node = NodeEndpoint::default()
+        .with_node_id(BrokerId(hint.leader_id))
+        .with_host(text(&endpoint.host))
+        .with_port(i32::from(endpoint.port))
+        .with_rack(rack.as_deref().map(text));
+    Some(node)
 }
 
 fn partition_response(

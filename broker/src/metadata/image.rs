@@ -13,8 +13,10 @@ use s3stream::ids::{Incarnation, StreamEpoch, StreamId};
 use s3stream::journal::{DecodeError, Illegal, Image, MutationPoint};
 use uuid::Uuid;
 
+use super::LEVEL_MIN;
+use super::quota::QuotaEntity;
 use super::record::{ConfigResource, MetadataRecord};
-use super::wire::{Reader, WireError, put_opt_str, put_str};
+use super::wire::{Reader, WireError, put_opt_ids, put_opt_str, put_str};
 
 /// An address that clients may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +77,12 @@ pub struct TopicChange {
 
 type ConfigKey = (ConfigResource, Arc<str>);
 type ConfigValues = Arc<BTreeMap<String, String>>;
+type QuotaValues = Arc<BTreeMap<String, f64>>;
+
+/// What later levels added to the image: areas behind the rest, by id, each left out while it is empty. So an image of level
+/// 1 has the bytes it always had, and an area that a release does not know stops it (SAFETY F11).
+const AREA_CLIENT_QUOTAS: u16 = 1;
+const AREA_BROKER_LEVELS: u16 = 2;
 
 /// The cluster's metadata at one commit.
 #[derive(Clone, Debug, Default)]
@@ -86,6 +94,8 @@ pub struct MetadataImage {
     names: OrdMap<Uuid, Arc<str>>,
     configs: OrdMap<ConfigKey, ConfigValues>,
     next_producer_id: i64,
+    quotas: OrdMap<QuotaEntity, QuotaValues>,
+    levels: OrdMap<Incarnation, (u16, u16)>,
 }
 
 impl MetadataImage {
@@ -134,6 +144,21 @@ impl MetadataImage {
         self.configs.keys().filter(move |(r, _)| *r == resource).map(|(_, name)| name)
     }
 
+    /// The quotas of an entity.
+    pub fn quotas_of(&self, entity: &QuotaEntity) -> Option<&QuotaValues> {
+        self.quotas.get(entity)
+    }
+
+    /// All client quotas, by entity.
+    pub fn quotas(&self) -> impl Iterator<Item = (&QuotaEntity, &QuotaValues)> {
+        self.quotas.iter()
+    }
+
+    /// The feature levels that an incarnation said it can; None: it was registered under level 1, and knows at least that.
+    pub fn levels_of(&self, incarnation: Incarnation) -> Option<(u16, u16)> {
+        self.levels.get(&incarnation).copied()
+    }
+
     /// The first producer id that nobody has.
     pub fn next_producer_id(&self) -> i64 {
         self.next_producer_id
@@ -163,6 +188,13 @@ impl MetadataImage {
     }
 
     fn apply_record(&mut self, at: MutationPoint, record: &MetadataRecord) -> Result<(), Illegal> {
+        if record.level() > at.level {
+            return Err(Illegal::new(format!(
+                "a record of feature level {} while the cluster is at {}",
+                record.level(),
+                at.level
+            )));
+        }
         match record {
             MetadataRecord::Storage(record) => Ok(self.catalog.apply(at, record)?),
             MetadataRecord::BrokerRegistered { node_id, endpoints, peer_address, rack, release } => {
@@ -177,6 +209,7 @@ impl MetadataImage {
                 let old = self.brokers.iter().filter(|(_, b)| b.node_id == *node_id).map(|(i, _)| *i);
                 for incarnation in old.collect::<Vec<_>>() {
                     self.brokers.remove(&incarnation);
+                    self.levels.remove(&incarnation);
                 }
                 let registration = BrokerRegistration {
                     node_id: *node_id,
@@ -257,6 +290,54 @@ impl MetadataImage {
                 self.next_producer_id = *next;
                 Ok(())
             }
+            MetadataRecord::PartitionReplicasSet { topic_id, index, replicas } => {
+                let name =
+                    self.names.get(topic_id).ok_or_else(|| Illegal::new(format!("no topic {topic_id}")))?;
+                let topic = self.topics.get_mut(name).expect("names and topics change together");
+                let partition = usize::try_from(*index)
+                    .ok()
+                    .and_then(|index| Arc::make_mut(topic).partitions.get_mut(index))
+                    .ok_or_else(|| Illegal::new(format!("no partition {index} of {name}")))?;
+                partition.replicas = replicas.as_deref().map(Arc::from);
+                Ok(())
+            }
+            MetadataRecord::ClientQuotaSet { entity, key, value } => {
+                if entity.is_empty() {
+                    return Err(Illegal::new("a quota of nobody"));
+                }
+                let mut values = self.quotas.get(entity).map(|v| (**v).clone()).unwrap_or_default();
+                match value {
+                    Some(value) => values.insert(key.clone(), *value),
+                    None => values.remove(key),
+                };
+                if values.is_empty() {
+                    self.quotas.remove(entity);
+                } else {
+                    self.quotas.insert(entity.clone(), Arc::new(values));
+                }
+                Ok(())
+            }
+            MetadataRecord::BrokerLevels { min, max } => {
+                let incarnation = at.incarnation();
+                if !self.brokers.contains_key(&incarnation) || !(*min..=*max).contains(&at.level) {
+                    return Err(Illegal::new(format!(
+                        "levels {min} to {max}, while the cluster is at {}, or of nobody who registers",
+                        at.level
+                    )));
+                }
+                self.levels.insert(incarnation, (*min, *max));
+                Ok(())
+            }
+            MetadataRecord::BrokerUnregistered { incarnation } => {
+                if self.catalog.is_live(*incarnation) {
+                    return Err(Illegal::new(format!("{incarnation} is live")));
+                }
+                if self.brokers.remove(incarnation).is_none() {
+                    return Err(Illegal::new(format!("{incarnation} is not registered")));
+                }
+                self.levels.remove(incarnation);
+                Ok(())
+            }
         }
     }
 }
@@ -275,6 +356,24 @@ impl Image for MetadataImage {
 
     fn is_live(&self, incarnation: Incarnation) -> bool {
         self.catalog.is_live(incarnation)
+    }
+
+    /// A broker that is alone is the controller, who asks itself (`Owner::beyond_this_release`); of several each must have
+    /// said that it can.
+    fn may_raise(&self, level: u16) -> Result<(), Illegal> {
+        let live: Vec<_> = self.live_brokers().collect();
+        if live.len() <= 1 {
+            return Ok(());
+        }
+        let able = |incarnation| self.levels_of(incarnation).map_or(LEVEL_MIN, |(_, max)| max);
+        match live.iter().find(|(incarnation, _)| able(*incarnation) < level) {
+            None => Ok(()),
+            Some((incarnation, broker)) => Err(Illegal::new(format!(
+                "broker {} can work up to feature level {}; upgrade it first",
+                broker.node_id,
+                able(*incarnation)
+            ))),
+        }
     }
 
     fn encode(&self, out: &mut BytesMut) {
@@ -307,14 +406,7 @@ impl Image for MetadataImage {
             out.put_u32(topic.partitions.len() as u32);
             for p in &topic.partitions {
                 out.put_u64(p.stream.0);
-                match &p.replicas {
-                    None => out.put_u8(0),
-                    Some(list) => {
-                        out.put_u8(1);
-                        out.put_u32(list.len() as u32);
-                        list.iter().for_each(|id| out.put_i32(*id));
-                    }
-                }
+                put_opt_ids(out, p.replicas.as_deref());
             }
         }
 
@@ -329,6 +421,7 @@ impl Image for MetadataImage {
             }
         }
         out.put_i64(self.next_producer_id);
+        self.encode_areas(out);
     }
 
     fn decode(buf: Bytes) -> Result<Self, DecodeError> {
@@ -339,8 +432,87 @@ impl Image for MetadataImage {
     }
 
     fn size_hint(&self) -> usize {
-        self.catalog.size_hint() + 64 * (self.topics.len() + self.configs.len() + self.brokers.len())
+        self.catalog.size_hint()
+            + 64 * (self.topics.len() + self.configs.len() + self.brokers.len() + self.quotas.len())
     }
+}
+
+impl MetadataImage {
+    fn encode_areas(&self, out: &mut BytesMut) {
+        if !self.quotas.is_empty() {
+            let mut area = BytesMut::new();
+            area.put_u32(self.quotas.len() as u32);
+            for (entity, values) in &self.quotas {
+                entity.put(&mut area);
+                area.put_u32(values.len() as u32);
+                for (key, value) in values.iter() {
+                    put_str(&mut area, key);
+                    area.put_u64(value.to_bits());
+                }
+            }
+            put_area(out, AREA_CLIENT_QUOTAS, &area);
+        }
+        if !self.levels.is_empty() {
+            let mut area = BytesMut::new();
+            area.put_u32(self.levels.len() as u32);
+            for (incarnation, (min, max)) in &self.levels {
+                area.put_u64(incarnation.seq);
+                area.put_u32(incarnation.index);
+                area.put_u16(*min);
+                area.put_u16(*max);
+            }
+            put_area(out, AREA_BROKER_LEVELS, &area);
+        }
+    }
+
+    fn decode_areas(&mut self, r: &mut Reader) -> Result<(), DecodeError> {
+        let mut last = 0;
+        while !r.is_at_end() {
+            let id = r.u16().map_err(malformed)?;
+            if id <= last {
+                return Err(DecodeError::malformed(format!("area {id} of the image after area {last}")));
+            }
+            last = id;
+            let mut area = Reader(r.bytes().map_err(malformed)?);
+            let known = match id {
+                AREA_CLIENT_QUOTAS => self.decode_quotas(&mut area).map_err(malformed)?,
+                AREA_BROKER_LEVELS => self.decode_levels(&mut area).map(|()| true).map_err(malformed)?,
+                _ => false,
+            };
+            if !known {
+                return Err(DecodeError::unknown(format!("area {id} of the image")));
+            }
+            area.finish().map_err(malformed)?;
+        }
+        Ok(())
+    }
+
+    /// False: an entity of a later release.
+    fn decode_quotas(&mut self, r: &mut Reader) -> Result<bool, WireError> {
+        for _ in 0..r.count(8)? {
+            let Some(entity) = QuotaEntity::read(r)? else { return Ok(false) };
+            let mut values = BTreeMap::new();
+            for _ in 0..r.count(12)? {
+                values.insert(r.string()?, f64::from_bits(r.u64()?));
+            }
+            self.quotas.insert(entity, Arc::new(values));
+        }
+        Ok(true)
+    }
+
+    fn decode_levels(&mut self, r: &mut Reader) -> Result<(), WireError> {
+        for _ in 0..r.count(16)? {
+            let incarnation = Incarnation { seq: r.u64()?, index: r.u32()? };
+            self.levels.insert(incarnation, (r.u16()?, r.u16()?));
+        }
+        Ok(())
+    }
+}
+
+fn put_area(out: &mut BytesMut, id: u16, area: &[u8]) {
+    out.put_u16(id);
+    out.put_u32(area.len() as u32);
+    out.put_slice(area);
 }
 
 fn malformed(e: WireError) -> DecodeError {
@@ -351,6 +523,7 @@ fn decode_image(r: &mut Reader) -> Result<MetadataImage, DecodeError> {
     let catalog = Catalog::decode(r.bytes().map_err(malformed)?)?;
     let mut image = MetadataImage { catalog, ..MetadataImage::default() };
     decode_rest(&mut image, r).map_err(malformed)?;
+    image.decode_areas(r)?;
     Ok(image)
 }
 
@@ -376,10 +549,7 @@ fn decode_rest(image: &mut MetadataImage, r: &mut Reader) -> Result<(), WireErro
         let mut partitions = Vector::new();
         for _ in 0..r.count(9)? {
             let stream = StreamId(r.u64()?);
-            let replicas = match r.u8()? {
-                0 => None,
-                _ => Some((0..r.count(4)?).map(|_| r.i32()).collect::<Result<Arc<[i32]>, _>>()?),
-            };
+            let replicas = r.opt_ids()?.map(Arc::from);
             partitions.push_back(PartitionImage { stream, replicas });
         }
         image.names.insert(id, name.clone());

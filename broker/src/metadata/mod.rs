@@ -2,12 +2,31 @@
 //!
 //! [`record`] is what is persisted, [`image`] what it adds up to. Handlers read one image per request and never lock.
 //! Storage's own part (lanes, streams) is `s3stream::catalog`, embedded in both.
+//!
+//! **Feature levels** of the journal (DESIGN §3). What is written is of the level in the image, never above:
+//!
+//! | level | adds |
+//! |---|---|
+//! | 1 | metadata records 1 to 8, storage records 1 to 14 |
+//! | 2 | metadata records 9 to 12: replica lists that change, client quotas, broker levels, brokers unregistered |
 
 pub mod image;
+pub mod leader_hint;
 pub mod placement;
+pub mod quota;
 pub mod record;
 mod wire;
 
+#[cfg(test)]
+mod golden_tests;
+
+/// The lowest feature level that this release can work at.
+pub const LEVEL_MIN: u16 = 1;
+/// The highest; new clusters begin there.
+pub const LEVEL_MAX: u16 = 2;
+
 pub use image::{BrokerRegistration, Endpoint, MetadataImage, PartitionImage, TopicChange, TopicImage};
+pub use leader_hint::{LeaderHint, TopicRef, leader_hint};
 pub use placement::{Placement, Places};
+pub use quota::{QuotaEntity, QuotaEntityType};
 pub use record::{ConfigResource, MetadataRecord};

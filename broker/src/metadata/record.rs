@@ -10,17 +10,24 @@
 //! | 6 | `ConfigSet`: one key of one resource; no value removes it | its resource |
 //! | 7 | `ProducerIdsAllocated`: a block handed to one broker process | – |
 //! | 8 | `PartitionsCreated`: many at once, with computed replicas, on consecutive streams | their topic |
+//! | 9 | `PartitionReplicasSet`: another replica list, or a computed one again | its partition |
+//! | 10 | `ClientQuotaSet`: one key of one entity; no value removes it | – |
+//! | 11 | `BrokerLevels`: feature levels that the registering incarnation can work at | its registration |
+//! | 12 | `BrokerUnregistered`: an ended registration is forgotten | – |
+//!
+//! Records 9 to 12 are of feature level 2.
 //!
 //! An unknown id stops the reader (DESIGN §3, feature levels): skipping one would give it another image than the others.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use s3stream::catalog::StorageRecord;
-use s3stream::ids::StreamId;
+use s3stream::ids::{Incarnation, StreamId};
 use s3stream::journal::{DecodeError, Record};
 use uuid::Uuid;
 
 use super::image::Endpoint;
-use super::wire::{Reader, WireError, put_opt_str, put_str};
+use super::quota::QuotaEntity;
+use super::wire::{Reader, WireError, put_opt_ids, put_opt_str, put_str};
 
 /// What a configuration belongs to; numbers are Kafka's `ConfigResource.Type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,6 +126,56 @@ pub enum MetadataRecord {
         /// The first id that nobody has.
         next: i64,
     },
+    /// The replicas of a partition are said to be others.
+    PartitionReplicasSet {
+        /// Its topic.
+        topic_id: Uuid,
+        /// Its index.
+        index: i32,
+        /// As in `PartitionCreated`.
+        replicas: Option<Vec<i32>>,
+    },
+    /// A client quota.
+    ClientQuotaSet {
+        /// Whose.
+        entity: QuotaEntity,
+        /// The key.
+        key: String,
+        /// The value; None removes the key.
+        value: Option<f64>,
+    },
+    /// What the registering incarnation (that of the mutation) can; beside `BrokerRegistered`.
+    BrokerLevels {
+        /// Lowest feature level.
+        min: u16,
+        /// Highest.
+        max: u16,
+    },
+    /// A registration whose lane has ended is forgotten.
+    BrokerUnregistered {
+        /// Which.
+        incarnation: Incarnation,
+    },
+}
+
+impl MetadataRecord {
+    /// The feature level that brought it.
+    pub fn level(&self) -> u16 {
+        match self {
+            MetadataRecord::Storage(_)
+            | MetadataRecord::BrokerRegistered { .. }
+            | MetadataRecord::TopicCreated { .. }
+            | MetadataRecord::PartitionCreated { .. }
+            | MetadataRecord::TopicDeleted { .. }
+            | MetadataRecord::ConfigSet { .. }
+            | MetadataRecord::ProducerIdsAllocated { .. }
+            | MetadataRecord::PartitionsCreated { .. } => 1,
+            MetadataRecord::PartitionReplicasSet { .. }
+            | MetadataRecord::ClientQuotaSet { .. }
+            | MetadataRecord::BrokerLevels { .. }
+            | MetadataRecord::BrokerUnregistered { .. } => 2,
+        }
+    }
 }
 
 impl Record for MetadataRecord {
@@ -152,14 +209,7 @@ impl Record for MetadataRecord {
                 out.put_u128(topic_id.as_u128());
                 out.put_i32(*index);
                 out.put_u64(stream.0);
-                match replicas {
-                    None => out.put_u8(0),
-                    Some(list) => {
-                        out.put_u8(1);
-                        out.put_u32(list.len() as u32);
-                        list.iter().for_each(|id| out.put_i32(*id));
-                    }
-                }
+                put_opt_ids(out, replicas.as_deref());
             }
             MetadataRecord::TopicDeleted { topic_id } => {
                 out.put_u16(5);
@@ -182,6 +232,34 @@ impl Record for MetadataRecord {
             MetadataRecord::ProducerIdsAllocated { next } => {
                 out.put_u16(7);
                 out.put_i64(*next);
+            }
+            MetadataRecord::PartitionReplicasSet { topic_id, index, replicas } => {
+                out.put_u16(9);
+                out.put_u128(topic_id.as_u128());
+                out.put_i32(*index);
+                put_opt_ids(out, replicas.as_deref());
+            }
+            MetadataRecord::ClientQuotaSet { entity, key, value } => {
+                out.put_u16(10);
+                entity.put(out);
+                put_str(out, key);
+                match value {
+                    None => out.put_u8(0),
+                    Some(value) => {
+                        out.put_u8(1);
+                        out.put_u64(value.to_bits());
+                    }
+                }
+            }
+            MetadataRecord::BrokerLevels { min, max } => {
+                out.put_u16(11);
+                out.put_u16(*min);
+                out.put_u16(*max);
+            }
+            MetadataRecord::BrokerUnregistered { incarnation } => {
+                out.put_u16(12);
+                out.put_u64(incarnation.seq);
+                out.put_u32(incarnation.index);
             }
         }
     }
@@ -226,11 +304,7 @@ fn decode_fields(id: u16, r: &mut Reader) -> Result<Option<MetadataRecord>, Wire
         },
         4 => {
             let (topic_id, index, stream) = (r.uuid()?, r.i32()?, StreamId(r.u64()?));
-            let replicas = match r.u8()? {
-                0 => None,
-                _ => Some((0..r.count(4)?).map(|_| r.i32()).collect::<Result<_, _>>()?),
-            };
-            MetadataRecord::PartitionCreated { topic_id, index, stream, replicas }
+            MetadataRecord::PartitionCreated { topic_id, index, stream, replicas: r.opt_ids()? }
         }
         5 => MetadataRecord::TopicDeleted { topic_id: r.uuid()? },
         6 => {
@@ -250,6 +324,21 @@ fn decode_fields(id: u16, r: &mut Reader) -> Result<Option<MetadataRecord>, Wire
             first_stream: StreamId(r.u64()?),
             count: r.u32()?,
         },
+        9 => MetadataRecord::PartitionReplicasSet {
+            topic_id: r.uuid()?,
+            index: r.i32()?,
+            replicas: r.opt_ids()?,
+        },
+        10 => {
+            let Some(entity) = QuotaEntity::read(r)? else { return Ok(None) };
+            let key = r.string()?;
+            let value = if r.u8()? == 0 { None } else { Some(f64::from_bits(r.u64()?)) };
+            MetadataRecord::ClientQuotaSet { entity, key, value }
+        }
+        11 => MetadataRecord::BrokerLevels { min: r.u16()?, max: r.u16()? },
+        12 => {
+            MetadataRecord::BrokerUnregistered { incarnation: Incarnation { seq: r.u64()?, index: r.u32()? } }
+        }
         _ => return Ok(None),
     }))
 }
@@ -257,6 +346,7 @@ fn decode_fields(id: u16, r: &mut Reader) -> Result<Option<MetadataRecord>, Wire
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metadata::QuotaEntityType;
 
     fn samples() -> Vec<MetadataRecord> {
         vec![
@@ -292,6 +382,27 @@ mod tests {
                 first_stream: StreamId(2),
                 count: 3,
             },
+            MetadataRecord::PartitionReplicasSet {
+                topic_id: Uuid::from_u128(7),
+                index: 3,
+                replicas: Some(vec![2, 1]),
+            },
+            MetadataRecord::PartitionReplicasSet { topic_id: Uuid::from_u128(7), index: 3, replicas: None },
+            MetadataRecord::ClientQuotaSet {
+                entity: QuotaEntity::new([
+                    (QuotaEntityType::ClientId, None),
+                    (QuotaEntityType::User, Some("u".into())),
+                ]),
+                key: "k".into(),
+                value: Some(1.5),
+            },
+            MetadataRecord::ClientQuotaSet {
+                entity: QuotaEntity::new([(QuotaEntityType::Ip, Some("::1".into()))]),
+                key: "k".into(),
+                value: None,
+            },
+            MetadataRecord::BrokerLevels { min: 1, max: 2 },
+            MetadataRecord::BrokerUnregistered { incarnation: Incarnation { seq: 5, index: 6 } },
         ]
     }
 
@@ -321,6 +432,23 @@ mod tests {
         assert_eq!(&topic[..], b"\0\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x07\0\0\0\x01t\xff\xff");
         let config = encoded(&samples()[4]);
         assert_eq!(&config[..], b"\0\x06\x02\0\0\0\x01t\0\0\0\x0cretention.ms\x01\0\0\0\x011");
+    }
+
+    #[test]
+    fn formats_of_level_2_are_kept_for_ever() {
+        let expected: [&[u8]; 6] = [
+            b"\0\x09\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x07\0\0\0\x03\x01\0\0\0\x02\0\0\0\x02\0\0\0\x01",
+            b"\0\x09\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x07\0\0\0\x03\0",
+            b"\0\x0a\0\0\0\x02\x01\x01\0\0\0\x01u\x02\0\0\0\0\x01k\x01\x3f\xf8\0\0\0\0\0\0",
+            b"\0\x0a\0\0\0\x01\x03\x01\0\0\0\x03::1\0\0\0\x01k\0",
+            b"\0\x0b\0\x01\0\x02",
+            b"\0\x0c\0\0\0\0\0\0\0\x05\0\0\0\x06",
+        ];
+        let level_2: Vec<_> = samples().into_iter().filter(|r| r.level() == 2).collect();
+        assert_eq!(level_2.len(), expected.len());
+        for (record, bytes) in level_2.iter().zip(expected) {
+            assert_eq!(&encoded(record)[..], bytes, "{record:?}");
+        }
     }
 
     #[test]

@@ -31,6 +31,17 @@ pub fn put_opt_str(out: &mut BytesMut, s: Option<&str>) {
     }
 }
 
+pub fn put_opt_ids(out: &mut BytesMut, ids: Option<&[i32]>) {
+    match ids {
+        None => out.put_u8(0),
+        Some(ids) => {
+            out.put_u8(1);
+            out.put_u32(ids.len() as u32);
+            ids.iter().for_each(|id| out.put_i32(*id));
+        }
+    }
+}
+
 /// Reads fields in order; every length is checked against what is left.
 pub struct Reader(pub Bytes);
 
@@ -77,6 +88,17 @@ impl Reader {
 
     pub fn opt_string(&mut self) -> Result<Option<String>, WireError> {
         Ok(if self.u8()? == 0 { None } else { Some(self.string()?) })
+    }
+
+    pub fn opt_ids(&mut self) -> Result<Option<Vec<i32>>, WireError> {
+        Ok(match self.u8()? {
+            0 => None,
+            _ => Some((0..self.count(4)?).map(|_| self.i32()).collect::<Result<_, _>>()?),
+        })
+    }
+
+    pub fn is_at_end(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// A count of things of at least `min` bytes each: never more than what is left can hold.

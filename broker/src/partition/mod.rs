@@ -340,9 +340,16 @@ impl Partition {
         state.interests.retain(|(weak, s)| *s != slot || !std::ptr::eq(weak.as_ptr(), Arc::as_ptr(interest)));
     }
 
-    /// Producers seen within the expiry.
-    pub fn active_producers(&self) -> Vec<ActiveProducer> {
-        self.state.lock().producers.active()
+    /// Producers seen within the expiry; may be told when the lane object is durable.
+    pub fn active_producers(&self) -> (Vec<ActiveProducer>, Option<LaneNumber>) {
+        let state = self.state.lock();
+        (state.producers.active(), state.producers.last_lane_object())
+    }
+
+    /// Bytes of the blocks that hold what is kept.
+    pub fn size_bytes(&self) -> u64 {
+        let state = self.state.lock();
+        state.blocks.bytes_from(state.log_start_offset, u64::MAX)
     }
 
     /// Forgets producers that have been silent for `producer.id.expiration.ms`.

@@ -170,6 +170,11 @@ impl ProducerStates {
         all.sort_by_key(|p| p.producer_id);
         all
     }
+
+    /// The last lane object that holds a batch of any of them; None: all are durable since before this incarnation.
+    pub fn last_lane_object(&self) -> Option<LaneNumber> {
+        self.by_id.values().filter_map(|p| p.batches.back()?.at).max()
+    }
 }
 
 /// Sequences wrap from the largest i32 to 0 (`DefaultRecordBatch.incrementSequence`).

@@ -50,6 +50,9 @@ fn push_cluster(out: &mut String, image: &MetadataImage) {
             broker.peer_address,
             broker.release
         );
+        if let Some((min, max)) = image.levels_of(incarnation) {
+            let _ = writeln!(out, "broker {} can work at feature levels {min} to {max}", broker.node_id);
+        }
     }
     for topic in image.topics() {
         let _ = writeln!(
@@ -80,6 +83,11 @@ fn push_cluster(out: &mut String, image: &MetadataImage) {
             for (key, value) in image.config(resource, name).into_iter().flat_map(|c| c.iter()) {
                 let _ = writeln!(out, "config of {said} {name}: {key}={value}");
             }
+        }
+    }
+    for (entity, values) in image.quotas() {
+        for (key, value) in values.iter() {
+            let _ = writeln!(out, "quota of {entity}: {key}={value}");
         }
     }
     let _ = writeln!(
