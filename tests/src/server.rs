@@ -6,7 +6,7 @@
 //! Apache Kafka, which is how we know that what a test asks for is what Kafka does.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 use anyhow::Result;
 use benches::peers::{Broker, aquifer};
@@ -23,6 +23,17 @@ pub struct TestBroker {
 pub fn shared() -> &'static TestBroker {
     static SHARED: OnceLock<TestBroker> = OnceLock::new();
     SHARED.get_or_init(|| start().unwrap_or_else(|error| panic!("no broker to test: {error:#}")))
+}
+
+/// A broker of a test's own, on a directory of its own: to be stopped and started again. Always of this build.
+pub fn own(name: &str) -> Broker {
+    let start = || -> Result<Broker> {
+        let dir = scratch()?.join(name);
+        let root = dir.join("log");
+        std::fs::create_dir_all(&root)?;
+        Ok(Broker::start(aquifer::launch(&format!("file://{}", root.display()), &[], &dir, &[])?)?.0)
+    };
+    start().unwrap_or_else(|error| panic!("no broker to test: {error:#}"))
 }
 
 fn start() -> Result<TestBroker> {
@@ -49,10 +60,9 @@ fn scratch() -> Result<PathBuf> {
         }
     }
     let dir = base.join(std::process::id().to_string());
+    static MADE: Once = Once::new();
     // The id may have been another run's before.
-    if dir.exists() {
-        std::fs::remove_dir_all(&dir)?;
-    }
+    MADE.call_once(|| _ = std::fs::remove_dir_all(&dir));
     std::fs::create_dir_all(&dir)?;
     Ok(dir)
 }

@@ -11,17 +11,23 @@
 //! | `positions`   | from an offset, from a time, from the ends, out of range |
 //! | `groups`      | a group of two, a member that leaves, committed offsets |
 //! | `group_admin` | groups listed, described, deleted; their offsets deleted |
+//! | `cluster`     | leaders, epochs, log directories, producers, features: what a broker says of itself |
+//! | `quotas`      | client quotas: set, found by filter, refused |
+//! | `restart`     | what of all this survives a restart; a broker of its own |
 //! | `admin`       | create, delete, describe, auto-create |
 
 // Real clients, real time.
 #![allow(clippy::disallowed_methods)]
 
 mod admin;
+mod cluster;
 mod codecs;
 mod group_admin;
 mod groups;
 mod idempotence;
 mod positions;
+mod quotas;
 mod records;
+mod restart;
 mod support;
 mod wire;

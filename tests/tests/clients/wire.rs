@@ -16,8 +16,13 @@ use super::support::{PATIENCE, bootstrap};
 /// DescribeConfigs resource type of a topic (`ConfigResource.Type.TOPIC`).
 const TOPIC: i8 = 2;
 
-/// Sends one request on its own connection and decodes the answer.
+/// Sends one request to the broker under test, on its own connection, and decodes the answer.
 pub fn ask<R: Request>(request: &R, version: i16) -> R::Response {
+    ask_at(bootstrap(), request, version)
+}
+
+/// The same of any broker.
+pub fn ask_at<R: Request>(address: &str, request: &R, version: i16) -> R::Response {
     let header = RequestHeader::default()
         .with_request_api_key(R::KEY)
         .with_request_api_version(version)
@@ -27,7 +32,7 @@ pub fn ask<R: Request>(request: &R, version: i16) -> R::Response {
     header.encode(&mut frame, R::header_version(version)).unwrap();
     request.encode(&mut frame, version).unwrap();
 
-    let mut stream = TcpStream::connect(bootstrap()).unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(&(frame.len() as u32).to_be_bytes()).unwrap();
     stream.write_all(&frame).unwrap();
