@@ -171,8 +171,14 @@ fn offset_delete_removes_offsets_that_nobody_uses() {
         let request =
             OffsetDeleteRequest::default().with_group_id(GroupId(name(group))).with_topics(topics.to_vec());
         let answer = ask(&request, 0);
-        let codes = answer.topics.iter().flat_map(|t| t.partitions.iter().map(|p| p.error_code)).collect();
-        (answer.error_code, codes)
+        // Kafka answers in an order of its own.
+        let mut found: Vec<_> = answer
+            .topics
+            .iter()
+            .flat_map(|t| t.partitions.iter().map(|p| (*t.name.0 != *topic, p.partition_index, p.error_code)))
+            .collect();
+        found.sort();
+        (answer.error_code, found.into_iter().map(|(_, _, code)| code).collect())
     };
     let unknown = UNKNOWN_TOPIC_OR_PARTITION;
     let empty = empty_group("offset-delete", &topic);
