@@ -9,6 +9,9 @@ const G: i8 = ConfigResource::Group as i8;
 const M: i8 = ConfigResource::ClientMetrics as i8;
 const OK: Result<(), (ErrorCode, &str)> = Ok(());
 
+/// Name of the resource, change, answer.
+type Row = (&'static str, KeyChange, Result<(), (ErrorCode, &'static str)>);
+
 fn change(name: &str, operation: Operation, value: Option<&str>) -> KeyChange {
     KeyChange { name: name.into(), operation: operation as i8, value: value.map(str::to_string) }
 }
@@ -60,7 +63,7 @@ fn changes_of_topics_are_answered_as_kafka_answers_them() {
     rig.create("t", 2);
     use ErrorCode::*;
     use Operation::*;
-    let table: Vec<(&str, KeyChange, Result<(), (ErrorCode, &str)>)> = vec![
+    let table: Vec<Row> = vec![
         (
             "t",
             set("retention.ms", "soon"),
@@ -164,7 +167,7 @@ fn changes_of_brokers_are_answered_as_kafka_answers_them() {
     let mut rig = Rig::new();
     use ErrorCode::*;
     use Operation::*;
-    let table: Vec<(&str, KeyChange, Result<(), (ErrorCode, &str)>)> = vec![
+    let table: Vec<Row> = vec![
         (
             "0",
             set("node.id", "5"),
