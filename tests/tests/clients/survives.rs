@@ -183,14 +183,20 @@ fn changes_are_there_after_kill_and_start() {
 #[test]
 fn a_broker_that_may_not_delete_topics_says_so() {
     use kafka_protocol::messages::DeleteTopicsRequest;
-    let settings = ["delete.topic.enable=false".to_string(), "max.connections.per.ip=2".to_string()];
-    let mut broker = tests::server::own("limits", &settings);
+    let mut broker = tests::server::own("limits", &["delete.topic.enable=false".to_string()]);
     let client = Client(broker.addr().to_string());
     for (version, code) in [(1, 42), (3, 73), (5, 73)] {
         let request = DeleteTopicsRequest::default().with_topic_names(vec![name()]).with_timeout_ms(1_000);
         assert_eq!(client.ask(&request, version).responses[0].error_code, code, "v{version}");
     }
-    // Two of an address; the third is closed; one more may come when one goes, or when the limit grows.
+    broker.kill().expect("kill");
+}
+
+#[test]
+fn a_limit_of_connections_is_in_force_when_it_is_answered() {
+    let mut broker = tests::server::own("connections", &[]);
+    let client = Client(broker.addr().to_string());
+    client.set(BROKER, "0", "max.connections.per.ip", "2");
     let connect = || std::net::TcpStream::connect(broker.addr()).unwrap();
     let is_closed = |stream: &std::net::TcpStream| {
         use std::io::Read;
@@ -198,7 +204,7 @@ fn a_broker_that_may_not_delete_topics_says_so() {
         let mut stream = stream;
         matches!(stream.read(&mut [0; 1]), Ok(0))
     };
-    // What was asked before may still be counted for a moment.
+    // Who asked may still be counted for a moment.
     let two = || {
         let (first, second) = (connect(), connect());
         (!is_closed(&first) && !is_closed(&second)).then_some((first, second))
