@@ -67,9 +67,12 @@ class Broker:
 
 
 class Aquifer(Broker):
-    def __init__(self, case_dir, binary, store):
+    api_versions = "4.1"  # the Apache Kafka whose API versions it advertises
+
+    def __init__(self, case_dir, binary, store, settings):
         super().__init__(case_dir)
         self.binary = binary
+        self.settings = {**SETTINGS, **settings}
         self.storage_url = store.url(case_dir, "log")
         # AQUIFER_* are keys of the broker's configuration: what the caller's shell has of them is not a case's.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AQUIFER_")}
@@ -77,8 +80,9 @@ class Aquifer(Broker):
 
     def _spawn(self):
         argv = [self.binary, "--storage", self.storage_url, "--listeners", f"PLAINTEXT://{self.bootstrap}"]
+        argv += ["--advertised-listeners", f"PLAINTEXT://{self.bootstrap}"]
         argv += ["--node-id", str(NODE_ID)]
-        for key, value in SETTINGS.items():
+        for key, value in self.settings.items():
             argv += ["--set", f"{key}={value}"]
         return Child(argv, self.log, env=self.env)
 
@@ -102,10 +106,11 @@ class Aquifer(Broker):
 class ApacheKafka(Broker):
     """One process in both KRaft roles. It has a log directory of its own; the store of the run does not concern it."""
 
+    api_versions = "4.3"
     exit_codes = (0, 143)
     counts_replicas = True
 
-    def __init__(self, case_dir, java):
+    def __init__(self, case_dir, java, settings):
         super().__init__(case_dir)
         self.java = java
         self.properties = os.path.join(case_dir, "server.properties")
@@ -128,6 +133,7 @@ class ApacheKafka(Broker):
             "broker.session.timeout.ms": "3000",
             "broker.heartbeat.interval.ms": "500",
             **SETTINGS,
+            **settings,
         }
         with open(self.properties, "w", encoding="utf-8") as f:
             f.writelines(f"{key}={value}\n" for key, value in settings.items())

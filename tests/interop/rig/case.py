@@ -2,13 +2,15 @@
 
 A case is a file `cases/NN_name.py` with a docstring (its first line is what the case shows), a function `run(case)`, and,
 if it differs from the default, `NEEDS_BROKER = False`, `STORAGES = ("minio",)` or `SLOW = True` (left out by --quick, else
-started first).
+started first), `SETTINGS = {"num.partitions": "4"}` for its broker.
+What it shows of a client goes into docs/clients.md: `features.py` says how it declares that.
 """
 
+import json
 import os
 
-from . import wire
-from .clients import Java, Kcat
+from . import packages, wire
+from .clients import Java, Kcat, run_command
 from .processes import CommandFailed, wait_until
 
 
@@ -26,9 +28,10 @@ class Case:
         self._installed = installed
         self.broker = None
         self.kcat = None
+        self.notes = {}  # feature -> None if it was shown, else what went wrong
 
-    def start_broker(self, make):
-        self.broker = make(self.directory, self.store, self.java)
+    def start_broker(self, make, settings):
+        self.broker = make(self.directory, self.store, self.java, settings)
         self.broker.start()
         self.kcat = Kcat(self._installed.kcat, self.broker.bootstrap, self.transcript)
 
@@ -71,6 +74,33 @@ class Case:
         """The rows of a Java tool's tables, as lists of words; without empty lines and head lines."""
         lines = [line.split() for line in self.tool(main_class, *args, **kwargs).splitlines()]
         return [words for words in lines if words and words[0] not in ("GROUP", "TOPIC")]
+
+    # --- programs that use other people's clients ---
+
+    def note(self, feature, error=None):
+        """Notes a feature of FEATURES as shown, or what went wrong with it."""
+        self.notes[feature] = error
+
+    def python(self, program, *args, seconds=90):
+        """A program of `python/`, in the environment that has the Python clients."""
+        self._program([packages.ensure_python(), "-B", os.path.join(packages.INTEROP, "python", program)], args, seconds)
+
+    def node(self, program, *args, seconds=90):
+        """A program of `node/`."""
+        env = dict(os.environ, NODE_PATH=packages.ensure_node_modules())
+        self._program([packages.ensure_node(), os.path.join(packages.INTEROP, "node", program)], args, seconds, env)
+
+    def go(self, program, *args, seconds=90):
+        """A program of `go/`, compiled."""
+        self._program([os.path.join(packages.ensure_go_programs(), program)], args, seconds)
+
+    def _program(self, argv, args, seconds, env=None):
+        """Runs it with the bootstrap address; it prints one line {"feature", "error"} per feature and ends with 0."""
+        done = run_command([*argv, self.broker.bootstrap, *map(str, args)], self.transcript, seconds=seconds, env=env)
+        for line in done.stdout.decode().splitlines():
+            if line.startswith('{"feature"'):
+                noted = json.loads(line)
+                self.note(noted["feature"], noted["error"])
 
     # --- comparing ---
 

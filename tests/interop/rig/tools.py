@@ -40,7 +40,7 @@ def cache_dir():
 
 
 @contextlib.contextmanager
-def _exclusive(name):
+def exclusive(name):
     """One builder at a time per thing: .ci/run prepares in the background what the rig asks for later."""
     with open(os.path.join(cache_dir(), f".{name}.lock"), "w") as lock:
         try:
@@ -51,7 +51,7 @@ def _exclusive(name):
         yield
 
 
-def _run_with_progress(what, argv, **kwargs):
+def run_with_progress(what, argv, **kwargs):
     """Runs a long command; prints a line when it starts, every 20 s, and when it ends. Its output is shown if it fails."""
     log_path = os.path.join(cache_dir(), f"{what.split()[0]}.log")
     started = time.monotonic()
@@ -88,27 +88,27 @@ def _last_line(path):
 _apt_updated = False
 
 
-def _apt_install(packages):
+def install_packages(packages):
     """Installs packages, after one `apt-get update` per run."""
     global _apt_updated
     if not shutil.which("apt-get"):
         raise MissingTool(f"please install {' '.join(packages)} (no apt-get here)")
     as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
     env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-    with _exclusive("apt"):
+    with exclusive("apt"):
         if not _apt_updated:
-            _run_with_progress("apt-get update", [*as_root, "apt-get", "update", "-q"], env=env)
+            run_with_progress("apt-get update", [*as_root, "apt-get", "update", "-q"], env=env)
             _apt_updated = True
-        _run_with_progress(
+        run_with_progress(
             f"apt-get install {' '.join(packages)}",
             [*as_root, "apt-get", "install", "-q", "-y", "--no-install-recommends", *packages],
             env=env,
         )
 
 
-def _ensure_command(command, packages):
+def ensure_command(command, packages):
     if not shutil.which(command):
-        _apt_install(packages)
+        install_packages(packages)
     path = shutil.which(command)
     if not path:
         raise MissingTool(f"{command} is still absent after installing {' '.join(packages)}")
@@ -116,12 +116,12 @@ def _ensure_command(command, packages):
 
 
 def ensure_kcat():
-    return _ensure_command("kcat", ["kcat"])
+    return ensure_command("kcat", ["kcat"])
 
 
 def ensure_java():
     """A JVM of 17 or newer: the broker, the tools and Connect of Kafka 4 need it (KIP-750)."""
-    java = _ensure_command("java", ["default-jdk-headless"])
+    java = ensure_command("java", ["default-jdk-headless"])
     text = subprocess.run([java, "-version"], capture_output=True, text=True).stderr
     found = re.search(r'version "(\d+)', text)
     if not found or int(found.group(1)) < 17:
@@ -129,9 +129,9 @@ def ensure_java():
     return java
 
 
-def _ensure_go():
+def ensure_go():
     """A Go of 1.21 or newer: those fetch the toolchain that MinIO's go.mod asks for by themselves."""
-    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin") or _ensure_command("go", ["golang-go"])
+    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin") or ensure_command("go", ["golang-go"])
     text = subprocess.run([go, "version"], capture_output=True, text=True).stdout
     found = re.search(r"go1\.(\d+)", text)
     if not found or int(found.group(1)) < 21:
@@ -151,12 +151,12 @@ def ensure_minio():
     target = os.path.join(cache_dir(), "bin", "minio")
     if os.path.exists(target):
         return target
-    with _exclusive("minio"):
+    with exclusive("minio"):
         if not os.path.exists(target):
-            go = _ensure_go()
+            go = ensure_go()
             staging = os.path.join(cache_dir(), "bin.new")
             env = dict(os.environ, GOBIN=staging, GOFLAGS="-buildvcs=false", GOTOOLCHAIN="auto")
-            _run_with_progress(
+            run_with_progress(
                 "minio from its Go module", [go, "install", "-v", f"github.com/minio/minio@{MINIO_VERSION}"], env=env
             )
             os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -170,13 +170,13 @@ def ensure_kafka_libs():
     libs = os.path.join(cache_dir(), "kafka", "libs")
     if _kafka_libs_complete(libs):
         return libs
-    with _exclusive("kafka"):
+    with exclusive("kafka"):
         if not _kafka_libs_complete(libs):
             ensure_java()
-            maven = _ensure_command("mvn", ["maven"])
+            maven = ensure_command("mvn", ["maven"])
             staging = libs + ".new"
             shutil.rmtree(staging, ignore_errors=True)
-            _run_with_progress(
+            run_with_progress(
                 "kafka jars",
                 [
                     *(maven, "-B", "-ntp", "-f", POM, "dependency:copy-dependencies"),
@@ -204,11 +204,11 @@ def ensure_kafka_calls(libs):
     target = os.path.join(cache_dir(), "kafka", f"calls-{digest}")
     if os.path.exists(target):
         return target
-    with _exclusive("kafka-calls"):
+    with exclusive("kafka-calls"):
         if not os.path.exists(target):
-            javac = _ensure_command("javac", ["default-jdk-headless"])
+            javac = ensure_command("javac", ["default-jdk-headless"])
             shutil.rmtree(target + ".new", ignore_errors=True)
-            _run_with_progress("kafka-calls", [javac, "-d", target + ".new", "-cp", os.path.join(libs, "*"), TOOLS_JAVA])
+            run_with_progress("kafka-calls", [javac, "-d", target + ".new", "-cp", os.path.join(libs, "*"), TOOLS_JAVA])
             os.rename(target + ".new", target)
     return target
 
@@ -222,7 +222,7 @@ def build_aquifer():
     """The release binary of this clone, by cargo; $CARGO_TARGET_DIR is respected because cargo itself says where it is."""
     if not shutil.which("cargo"):
         raise MissingTool("cargo is absent: install Rust (rust-toolchain and Cargo.toml say which)")
-    _run_with_progress(
+    run_with_progress(
         "aquifer release build", ["cargo", "build", "--release", "-p", "aquifer", "--bin", "aquifer"], cwd=REPOSITORY
     )
     metadata = subprocess.run(
