@@ -17,6 +17,7 @@ use s3stream::wal::Lane;
 use uuid::Uuid;
 
 use crate::config::BrokerConfig;
+use crate::config::live::Live;
 use crate::controller::Refused;
 use crate::coordinator::runtime::Groups;
 use crate::error::propose_error_code;
@@ -25,6 +26,7 @@ use crate::free_space::FreeSpace;
 use crate::metadata::{Endpoint, MetadataImage, MetadataRecord};
 use crate::partition::table::PartitionTable;
 use crate::producer_ids::ProducerIds;
+use crate::server::connections::Connections;
 use crate::topics::TopicChanges;
 
 pub use crate::start::run;
@@ -35,6 +37,10 @@ pub struct Broker {
     pub env: Env,
     /// As it was started.
     pub config: BrokerConfig,
+    /// What of it is in force now, swapped when the image's configuration changes.
+    pub live: ArcSwap<Live>,
+    /// Who is connected, and how many may be.
+    pub connections: Connections,
     /// The one number of memory, in classes.
     pub budget: Budget,
     /// Memory for frames, used again.

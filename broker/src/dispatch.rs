@@ -111,6 +111,9 @@ pub async fn dispatch(
         ApiKey::DeleteTopics => {
             handlers::delete_topics::handle(broker, &ctx, codec::decode_delete_topics(body, v)?).await
         }
+        ApiKey::DeleteRecords => {
+            handlers::delete_records::handle(broker, &ctx, codec::decode_delete_records(body, v)?)
+        }
         ApiKey::InitProducerId => {
             handlers::init_producer_id::handle(broker, &ctx, codec::decode_init_producer_id(body, v)?).await
         }
@@ -122,14 +125,28 @@ pub async fn dispatch(
         ApiKey::DescribeConfigs => {
             handlers::describe_configs::handle(broker, &ctx, codec::decode_describe_configs(body, v)?)
         }
+        ApiKey::AlterConfigs => {
+            handlers::alter_configs::handle(broker, &ctx, codec::decode_alter_configs(body, v)?).await
+        }
         ApiKey::DescribeLogDirs => {
             handlers::describe_log_dirs::handle(broker, &ctx, codec::decode_describe_log_dirs(body, v)?)
+        }
+        ApiKey::CreatePartitions => {
+            handlers::create_partitions::handle(broker, &ctx, codec::decode_create_partitions(body, v)?).await
         }
         ApiKey::DeleteGroups => {
             handlers::delete_groups::handle(broker, &ctx, codec::decode_delete_groups(body, v)?)
         }
         ApiKey::ElectLeaders => {
             handlers::elect_leaders::handle(broker, &ctx, codec::decode_elect_leaders(body, v)?)
+        }
+        ApiKey::IncrementalAlterConfigs => {
+            handlers::incremental_alter_configs::handle(
+                broker,
+                &ctx,
+                codec::decode_incremental_alter_configs(body, v)?,
+            )
+            .await
         }
         ApiKey::AlterPartitionReassignments => {
             handlers::alter_partition_reassignments::handle(
@@ -171,6 +188,11 @@ pub async fn dispatch(
         ApiKey::UnregisterBroker => {
             handlers::unregister_broker::handle(broker, &ctx, codec::decode_unregister_broker(body, v)?).await
         }
+        ApiKey::ListConfigResources => handlers::list_config_resources::handle(
+            broker,
+            &ctx,
+            codec::decode_list_config_resources(body, v)?,
+        ),
         ApiKey::DescribeTopicPartitions => handlers::describe_topic_partitions::handle(
             broker,
             &ctx,

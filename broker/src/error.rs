@@ -7,6 +7,7 @@ use s3stream::wal::NoRoom;
 use crate::partition::ReadRefused;
 use crate::partition::append::AppendError;
 use crate::partition::producer_state::SequenceError;
+use crate::partition::trim::TrimRefused;
 
 /// What a producer is told.
 pub fn append_error_code(error: &AppendError) -> ErrorCode {
@@ -41,6 +42,16 @@ pub fn read_error_code(error: &ReadRefused) -> ErrorCode {
         ReadRefused::Blocked => ErrorCode::KafkaStorageError,
         ReadRefused::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
         ReadRefused::UnknownLeaderEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
+    }
+}
+
+/// What who deletes records is told.
+pub fn trim_error_code(error: &TrimRefused) -> ErrorCode {
+    match error {
+        TrimRefused::Policy => ErrorCode::PolicyViolation,
+        TrimRefused::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        TrimRefused::Blocked => ErrorCode::KafkaStorageError,
+        TrimRefused::Deleted => ErrorCode::UnknownTopicOrPartition,
     }
 }
 

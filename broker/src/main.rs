@@ -10,8 +10,8 @@ use broker::cli::args::{Cli, Command, ServeArgs, StorageCommand, StoreArgs};
 use broker::cli::settings::{Resolved, resolve};
 use broker::cli::storage;
 use broker::config::document;
+use broker::log_levels::log_to_stderr;
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 
 /// What is logged where RUST_LOG does not say: of us what an operator should know, of others what is wrong.
 const LOG_SERVING: &str = "warn,aquifer=info,broker=info,s3stream=info,protocol=info";
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
-    log_to_stderr(LOG_SERVING);
+    log_to_stderr(LOG_SERVING, std::io::stderr().is_terminal());
     let Resolved { config, warnings } = resolve(&args.store, &args.flags(), &environment())?;
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -49,7 +49,7 @@ fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn look(args: &StoreArgs, command: &StorageCommand) -> anyhow::Result<ExitCode> {
-    log_to_stderr(LOG_LOOKING);
+    log_to_stderr(LOG_LOOKING, std::io::stderr().is_terminal());
     let Resolved { config, .. } = resolve(args, &args.flags(), &environment())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let stdout = std::io::stdout();
@@ -75,10 +75,4 @@ fn print(text: &str) {
 fn environment() -> BTreeMap<String, String> {
     // A variable that is not Unicode is none of ours.
     std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect()
-}
-
-fn log_to_stderr(default: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 }

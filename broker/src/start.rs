@@ -40,8 +40,9 @@ use crate::free_space::FreeSpace;
 use crate::metadata::{Endpoint, LEVEL_MAX, MetadataImage, TopicImage};
 use crate::partition::table::{PartitionTable, Topic};
 use crate::producer_ids::ProducerIds;
+use crate::server::connections::Connections;
 use crate::server::listener;
-use crate::topics::{TopicChanges, effective_config, open_partition, show_topics};
+use crate::topics::{TopicChanges, effective_config, live, open_partition, show};
 
 /// Formats of `<root>/cluster` that this release knows.
 const CLUSTER_FORMAT: &str = "aquifer-cluster 1";
@@ -173,6 +174,7 @@ pub async fn start(
     let reader = Reader::new(env.clone(), all.clone(), lanes.clone(), tail, &budget);
     let recovered = recover_streams(&env, &all, &lanes, &budget, &journal, incarnation).await?;
 
+    let live = ArcSwap::from_pointee(live(&config, &journal.image().inner, config.node_id()));
     let broker = Arc::new(Broker {
         groups: Groups::new(&config, env.clock.clone()),
         node_id: config.node_id(),
@@ -192,6 +194,8 @@ pub async fn start(
         sessions: SessionCache::default(),
         producer_ids: ProducerIds::default(),
         free_space: Arc::new(FreeSpace::default()),
+        live,
+        connections: Connections::default(),
         config,
     });
     open_partitions(&broker, recovered);
@@ -416,6 +420,7 @@ async fn recover_streams(
 /// Opens every partition that was there before, with what recovery found.
 fn open_partitions(broker: &Arc<Broker>, mut recovered: Recovered) {
     let image = broker.journal.image().inner.clone();
+    broker.live.store(Arc::new(live(&broker.config, &image, broker.node_id)));
     let mut table = PartitionTable::default();
     let mut coordinated = Vec::new();
     for topic in image.topics() {
@@ -427,7 +432,7 @@ fn open_partitions(broker: &Arc<Broker>, mut recovered: Recovered) {
     }
     broker.partitions.store(Arc::new(table));
     *broker.topic_changes.shown.lock() = image;
-    show_topics(broker);
+    show(broker);
     for partition in coordinated {
         broker.groups.open(broker, partition);
     }
@@ -492,9 +497,9 @@ async fn end_when_fenced(broker: Arc<Broker>) {
 
 async fn expire_producers(broker: Arc<Broker>) {
     let interval = broker.config.values.int("producer.id.expiration.check.interval.ms") as u64;
-    let expiration = i64::from(broker.config.values.int("producer.id.expiration.ms"));
     loop {
         tokio::time::sleep(Duration::from_millis(interval)).await;
+        let expiration = i64::from(broker.live.load().values.int("producer.id.expiration.ms"));
         let (now, durable) = (broker.env.clock.wall_ms(), broker.lane.durable_below());
         for topic in broker.partitions.load().topics() {
             topic.partitions.iter().for_each(|p| p.expire_producers(now, expiration, durable));

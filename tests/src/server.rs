@@ -26,12 +26,12 @@ pub fn shared() -> &'static TestBroker {
 }
 
 /// A broker of a test's own, on a directory of its own: to be stopped and started again. Always of this build.
-pub fn own(name: &str) -> Broker {
+pub fn own(name: &str, settings: &[String]) -> Broker {
     let start = || -> Result<Broker> {
         let dir = scratch()?.join(name);
         let root = dir.join("log");
         std::fs::create_dir_all(&root)?;
-        Ok(Broker::start(aquifer::launch(&format!("file://{}", root.display()), &[], &dir, &[])?)?.0)
+        Ok(Broker::start(aquifer::launch(&format!("file://{}", root.display()), &[], &dir, settings)?)?.0)
     };
     start().unwrap_or_else(|error| panic!("no broker to test: {error:#}"))
 }

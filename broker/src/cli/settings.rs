@@ -9,8 +9,7 @@ use std::path::Path;
 
 use super::args::StoreArgs;
 use crate::config::BrokerConfig;
-use crate::config::broker;
-use crate::config::describe::broker_keys;
+use crate::config::keys;
 use crate::config::meaningless::{ALIASES, Verdict, judge};
 
 /// Variables that begin so are ours.
@@ -100,8 +99,7 @@ fn from_file(path: &Path) -> Result<Vec<Setting>, SettingsError> {
 
 fn from_environment(environment: &BTreeMap<String, String>) -> Vec<Setting> {
     let known = |name: &str| {
-        let aliases = ALIASES.iter().map(|a| a.name);
-        let mut keys = broker_keys().into_iter().map(|d| d.name).chain(aliases);
+        let mut keys = keys::all().map(|d| d.name);
         keys.find(|key| key.replace('.', "_").eq_ignore_ascii_case(name)).map(str::to_string)
     };
     let ours = environment.iter().filter(|(name, _)| *name != CONFIG_VARIABLE);
@@ -126,18 +124,15 @@ fn judge_all(settings: Vec<Setting>) -> Result<Resolved, SettingsError> {
     let mut warnings = Vec::new();
     let settings = without_quorum_listeners(settings, &mut warnings);
     let mut read = Vec::new();
-    for setting in finest_unit_last(settings) {
+    for setting in without_outranked(settings) {
         let wrong = |why: String| SettingsError::Value { place: setting.place.clone(), why };
-        let (mut key, mut value) = (setting.key.clone(), setting.value.clone());
-        if let Some(alias) = ALIASES.iter().find(|a| a.name == key) {
-            let scaled =
-                alias.value(&value).ok_or_else(|| wrong(format!("{key}={value} is not a number")))?;
-            (key, value) = (alias.key.to_string(), scaled);
-        }
-        if let Some(def) = broker::find(&key) {
+        let alias = ALIASES.iter().find(|(name, _)| *name == setting.key);
+        let key = alias.map_or(setting.key.clone(), |(_, key)| key.to_string());
+        let value = setting.value.clone();
+        let known = keys::find(&key);
+        if let Some(def) = known {
             def.check(&value).map_err(|e| wrong(e.to_string()))?;
-            read.push((key, value));
-            continue;
+            read.push((key.clone(), value.clone()));
         }
         match judge(&key, &value) {
             Some(Verdict::Refused(reason)) => {
@@ -148,7 +143,8 @@ fn judge_all(settings: Vec<Setting>) -> Result<Resolved, SettingsError> {
             Some(Verdict::Ignored(reason)) => {
                 warnings.push(format!("{}: {key} has no effect: {reason}", setting.place));
             }
-            None => warnings.push(unknown(&setting)),
+            None if known.is_none() => warnings.push(unknown(&setting)),
+            None => {}
         }
     }
     let config = BrokerConfig::read(read.iter().map(|(k, v)| (k.as_str(), v.as_str())))
@@ -156,16 +152,25 @@ fn judge_all(settings: Vec<Setting>) -> Result<Resolved, SettingsError> {
     Ok(Resolved { config, warnings })
 }
 
-/// Within one place the finest unit of a duration wins, wherever in the file it stands; `ALIASES` is in that order.
-fn finest_unit_last(settings: Vec<Setting>) -> Vec<Setting> {
-    let rank = |s: &Setting| ALIASES.iter().position(|a| a.name == s.key).unwrap_or(ALIASES.len());
-    let mut sorted = Vec::with_capacity(settings.len());
-    for of_one_place in settings.chunk_by(|a, b| a.place == b.place) {
-        let mut of_one_place = of_one_place.to_vec();
-        of_one_place.sort_by_key(rank);
-        sorted.extend(of_one_place);
-    }
-    sorted
+/// Of one duration in several units Kafka takes the finest that is set; but what a stronger place says in hours is not
+/// undone by what a weaker one says in milliseconds.
+fn without_outranked(settings: Vec<Setting>) -> Vec<Setting> {
+    let in_environment = |place: &str| place.starts_with(ENVIRONMENT_PREFIX);
+    let one_place = |a: &Setting, b: &Setting| {
+        a.place == b.place || (in_environment(&a.place) && in_environment(&b.place))
+    };
+    let outranked = |at: usize| {
+        let setting = &settings[at];
+        settings[at + 1..].iter().any(|later| !one_place(setting, later) && family(setting) == family(later))
+    };
+    let kept: Vec<bool> = (0..settings.len()).map(|at| !outranked(at)).collect();
+    settings.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(setting, _)| setting).collect()
+}
+
+/// The key that a setting says in its own or a coarser unit.
+fn family(setting: &Setting) -> &str {
+    let says = |def: &&crate::config::ConfigDef| def.coarser.iter().any(|(name, _)| *name == setting.key);
+    keys::all().find(says).map_or(&setting.key, |def| def.name)
 }
 
 /// Takes the listeners of a KRaft controller out, which the file that Apache Kafka ships has: there is no quorum.
@@ -198,9 +203,7 @@ fn without_quorum_listeners(mut settings: Vec<Setting>, warnings: &mut Vec<Strin
 }
 
 fn unknown(setting: &Setting) -> String {
-    let aliases = ALIASES.iter().map(|a| a.name);
-    let names = broker_keys().into_iter().map(|d| d.name).chain(aliases);
-    let nearest = names.map(|name| (distance(&setting.key, name), name)).min();
+    let nearest = keys::all().map(|d| d.name).map(|name| (distance(&setting.key, name), name)).min();
     let hint = match nearest {
         Some((changes, name)) if changes <= setting.key.len() / 3 => format!("; did you mean {name}?"),
         _ => "; `aquifer config` prints those there are".to_string(),
@@ -279,7 +282,7 @@ mod tests {
         let r = resolve(&args(Some(&file), &[]), &[], &environment(&[])).unwrap();
         assert_eq!(r.config.listeners.len(), 1);
         assert_eq!(r.config.advertised[0].host, "localhost");
-        assert_eq!(r.config.values.get("log.retention.ms"), Some("604800000"));
+        assert_eq!(r.config.values.get("log.retention.hours"), Some("168"));
         let said = r.warnings.join("\n");
         for part in [
             "CONTROLLER://:9093",
@@ -296,10 +299,10 @@ mod tests {
         let file = file("log.retention.ms=5\nlog.retention.minutes=2\nlog.retention.hours=1\n");
         let of = |set: &[&str]| {
             let r = resolve(&args(Some(&file), set), &[], &environment(&[])).unwrap();
-            r.config.values.get("log.retention.ms").unwrap().to_string()
+            crate::config::topic_keys::effective(&r.config.values, std::iter::empty()).long("retention.ms")
         };
-        assert_eq!(of(&[]), "5");
-        assert_eq!(of(&["log.retention.hours=1"]), "3600000");
+        assert_eq!(of(&[]), 5);
+        assert_eq!(of(&["log.retention.hours=1"]), 3_600_000);
     }
 
     #[test]

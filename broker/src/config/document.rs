@@ -3,10 +3,11 @@
 
 use std::fmt::Write;
 
-use super::broker::BROKER_KEYS;
-use super::def::{ConfigDef, Kind};
-use super::describe::broker_keys;
-use super::meaningless::{ALIASES, MEANINGLESS};
+use super::def::{ConfigDef, Kind, Scope};
+use super::group_keys::GROUP_KEYS;
+use super::keys::{self, AREAS};
+use super::meaningless::MEANINGLESS;
+use super::metrics_keys::METRICS_KEYS;
 use super::topic_keys::TOPIC_KEYS;
 
 /// Every key for a terminal.
@@ -14,14 +15,18 @@ pub fn text() -> String {
     let mut out = String::from(
         "Keys of the broker: --set KEY=VALUE, a line of --config FILE, or the environment variable after AQUIFER_\n\n",
     );
-    for def in broker_keys() {
-        push_text(&mut out, &def);
-    }
-    out.push_str(
-        "\nKeys of a topic: set when it is created; the broker's key in brackets is their default\n\n",
-    );
-    for def in TOPIC_KEYS {
+    for def in keys::all() {
         push_text(&mut out, def);
+    }
+    for (title, table) in [
+        ("Keys of a topic: the broker's key in brackets is their default", TOPIC_KEYS),
+        ("Keys of a group: the broker's key in brackets is their default", GROUP_KEYS),
+        ("Keys of a subscription to client metrics", METRICS_KEYS),
+    ] {
+        let _ = write!(out, "\n{title}\n\n");
+        for def in table {
+            push_text(&mut out, def);
+        }
     }
     out
 }
@@ -30,7 +35,7 @@ fn push_text(out: &mut String, def: &ConfigDef) {
     let synonym = def.synonym.map(|s| format!(" [{s}]")).unwrap_or_default();
     let _ = writeln!(out, "{}{synonym}", def.name);
     let _ = writeln!(out, "    {}, default {}{}", kind(def.kind), default(def), allowed(def));
-    for line in wrap(def.doc, 100) {
+    for line in wrap(&def.documentation(), 100) {
         let _ = writeln!(out, "    {line}");
     }
 }
@@ -44,46 +49,62 @@ pub fn markdown() -> String {
          with underscores for dots: `AQUIFER_NUM_PARTITIONS=3`), or on the command line (`--set num.partitions=3`). The \
          later of these wins, and a named flag (`--storage`, `--wal-storage`, `--listeners`, `--advertised-listeners`, \
          `--node-id`) wins over all. Names are Kafka's where the meaning is Kafka's. An unknown key is warned about.\n\n\
-         ## The broker\n\n| key | type | default | |\n|---|---|---|---|\n",
+         Every key of Apache Kafka 4.3 is taken, judged by its rule there, and reported. One that changes nothing here says \
+         so, and is warned about; what asks for a protection that is not there (`authorizer.class.name`, \
+         `sasl.enabled.mechanisms`, `ssl.client.auth`, a listener that is not PLAINTEXT) is an error instead.\n\n\
+         The third column says what a running broker takes from `kafka-configs --alter`: nothing (–), a change of one \
+         broker, or of all (`--entity-default`) and of one. Listeners are named as in `listener.name.NAME.KEY`.\n",
     );
-    for def in BROKER_KEYS {
-        push_row(&mut out, def);
+    for (title, rows) in AREAS {
+        let _ =
+            write!(out, "\n## {title}\n\n| key | type | changed for | default | |\n|---|---|---|---|---|\n");
+        for def in *rows {
+            push_row(&mut out, def, changed_for(def));
+        }
     }
     out.push_str(
-        "\n## A topic\n\nSet when the topic is created. Where it is not, the broker's key in the third column is the \
-         topic's default.\n\n| key | type | the broker's key | default | |\n|---|---|---|---|---|\n",
+        "\n## A topic\n\nSet at any time. Where a key is not set, the broker's key in the third column is the topic's \
+         default; that one may be changed for all brokers and for one.\n\n\
+         | key | type | the broker's key | default | |\n|---|---|---|---|---|\n",
     );
     for def in TOPIC_KEYS {
-        let synonym = def.synonym.map_or(String::from("–"), |s| format!("`{s}`"));
-        let _ = writeln!(
-            out,
-            "| `{}` | {} | {synonym} | {} | {} |",
-            def.name,
-            kind(def.kind),
-            code(default(def)),
-            described(def)
-        );
+        push_row(&mut out, def, synonym(def));
     }
-    out.push_str("\n## Other names\n\n| key of Kafka's | is taken as |\n|---|---|\n");
-    for alias in ALIASES {
-        let times = if alias.factor == 1 { String::new() } else { format!(", times {}", alias.factor) };
-        let _ = writeln!(out, "| `{}` | `{}`{times} |", alias.name, alias.key);
+    out.push_str("\n## A group\n\n| key | type | the broker's key | default | |\n|---|---|---|---|---|\n");
+    for def in GROUP_KEYS {
+        push_row(&mut out, def, synonym(def));
     }
     out.push_str(
-        "\n## Keys of Kafka's that mean nothing here\n\nThey are warned about, with the reason. What asks for a protection \
-         that is not there (`authorizer.class.name`, `sasl.enabled.mechanisms`, `ssl.client.auth`, a listener that is not \
-         PLAINTEXT) is an error instead.\n\n| key | |\n|---|---|\n",
+        "\n## A subscription to client metrics\n\n| key | type | | default | |\n|---|---|---|---|---|\n",
     );
+    for def in METRICS_KEYS {
+        push_row(&mut out, def, String::new());
+    }
+    out.push_str("\n## Keys of other releases of Kafka's\n\n| key | |\n|---|---|\n");
     for (name, reason) in MEANINGLESS {
         let _ = writeln!(out, "| `{name}` | {reason} |");
     }
     out
 }
 
-fn push_row(out: &mut String, def: &ConfigDef) {
+fn changed_for(def: &ConfigDef) -> String {
+    match def.scope {
+        Scope::ReadOnly => "–",
+        Scope::PerBroker => "one broker",
+        Scope::PerListener => "a listener of one broker",
+        Scope::ClusterWide => "all, one",
+    }
+    .into()
+}
+
+fn synonym(def: &ConfigDef) -> String {
+    def.synonym.map_or(String::from("–"), |s| format!("`{s}`"))
+}
+
+fn push_row(out: &mut String, def: &ConfigDef, third: String) {
     let _ = writeln!(
         out,
-        "| `{}` | {} | {} | {} |",
+        "| `{}` | {} | {third} | {} | {} |",
         def.name,
         kind(def.kind),
         code(default(def)),
@@ -93,7 +114,7 @@ fn push_row(out: &mut String, def: &ConfigDef) {
 
 fn described(def: &ConfigDef) -> String {
     let allowed = def.allowed().map(|a| format!(" ({a})")).unwrap_or_default();
-    format!("{}{allowed}", def.doc.replace('|', "\\|"))
+    format!("{}{allowed}", def.documentation().replace('|', "\\|"))
 }
 
 fn allowed(def: &ConfigDef) -> String {
@@ -114,6 +135,7 @@ fn code(default: &str) -> String {
 
 fn kind(kind: Kind) -> &'static str {
     match kind {
+        Kind::Unknown => "unknown",
         Kind::Boolean => "boolean",
         Kind::String => "text",
         Kind::Int => "int",
@@ -157,13 +179,13 @@ mod tests {
     #[test]
     fn no_key_is_missing_and_no_cell_breaks_its_row() {
         let (text, page) = (text(), markdown());
-        for def in broker_keys().iter().chain(TOPIC_KEYS) {
+        for def in keys::all().chain(TOPIC_KEYS).chain(GROUP_KEYS).chain(METRICS_KEYS) {
             assert!(text.contains(&format!("\n{}", def.name)), "{}", def.name);
             assert!(page.contains(&format!("`{}`", def.name)), "{}", def.name);
         }
         let cells = |line: &str| line.replace("\\|", "").matches('|').count();
         for line in page.lines().filter(|l| l.starts_with("| `")) {
-            assert!(matches!(cells(line), 3 | 5 | 6), "{line}");
+            assert!(matches!(cells(line), 3 | 6), "{line}");
         }
     }
 

@@ -13,6 +13,8 @@ pub struct TopicConfig {
     pub log_append_time: bool,
     /// `cleanup.policy` holds `compact`.
     pub compacted: bool,
+    /// `cleanup.policy` holds `delete`: records may go before their topic does.
+    pub deletes: bool,
     /// `compression.type`: the codec of every stored batch; None keeps the producer's.
     pub compression: Option<Compression>,
     /// `message.timestamp.before.max.ms`.
@@ -28,6 +30,7 @@ impl TopicConfig {
             max_message_bytes: values.int("max.message.bytes"),
             log_append_time: values.string("message.timestamp.type") == "LogAppendTime",
             compacted: values.list("cleanup.policy").contains(&"compact"),
+            deletes: values.list("cleanup.policy").contains(&"delete"),
             compression: Compression::from_topic_config(values.string("compression.type")),
             timestamp_before_max_ms: values.long("message.timestamp.before.max.ms"),
             timestamp_after_max_ms: values.long("message.timestamp.after.max.ms"),

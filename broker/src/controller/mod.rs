@@ -1,10 +1,16 @@
 //! Decisions about the cluster's metadata: functions of an image and a request that give records, or Kafka's error. Pure.
 
+pub mod assignment;
+pub mod configs;
+pub mod deletion;
 pub mod elections;
 pub mod features;
+pub mod partitions;
 pub mod quotas;
 pub mod reassign;
 pub mod registration;
+#[cfg(test)]
+mod rig;
 pub mod topics;
 
 use protocol::error::ErrorCode;

@@ -88,6 +88,7 @@ pub fn check_replicas(image: &MetadataImage, replicas: &[i32]) -> Result<(), Ref
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Values, keys};
     use crate::controller::elections::{ElectionType, elect};
     use crate::controller::registration::{Joiner, SealedPredecessor, register};
     use crate::controller::topics::{NewTopic, TopicDefaults, create};
@@ -120,7 +121,8 @@ mod tests {
         let defaults = TopicDefaults { num_partitions: 2, replication_factor: 3 };
         let topic =
             NewTopic { name: "t".into(), num_partitions: -1, replication_factor: -1, ..NewTopic::default() };
-        let created = create(&image, &topic, Uuid::from_u128(1), leader, defaults).unwrap();
+        let values = Values::defaults(keys::all());
+        let created = create(&image, &topic, Uuid::from_u128(1), leader, defaults, &values).unwrap();
         image.apply(point(3, Some(leader)), &created.records).unwrap();
         image
     }

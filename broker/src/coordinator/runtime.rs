@@ -28,6 +28,8 @@ use crate::partition::{AppendContext, Partition};
 
 /// A timer that fires so much too late means that this process did not run.
 const LATE_MS: i64 = 2_000;
+/// Of a record's room in a batch.
+const BATCH_OVERHEAD_BYTES: usize = 512;
 /// While a lane object is under way for so long, sessions stand still.
 const STALLED: Duration = Duration::from_secs(2);
 
@@ -120,7 +122,29 @@ impl Groups {
         let index = partition.index;
         let shard = Arc::new(Shard { partition, inner: Mutex::new(inner), timers_changed: Notify::new() });
         self.shards.lock().insert(index, shard.clone());
-        broker.env.tasks.spawn("group-shard", run(broker.clone(), shard, self.config.clone()));
+        broker.env.tasks.spawn("group-shard", run(broker.clone(), shard));
+    }
+
+    /// What shards decide by, now: what a record of `__consumer_offsets` may take is the topic's to say.
+    fn config(&self, broker: &Broker) -> GroupConfig {
+        let table = broker.partitions.load();
+        let bytes_max = table.topic(OFFSETS_TOPIC).map(|topic| topic.config.load().max_message_bytes);
+        let group_metadata_bytes_max = match bytes_max {
+            Some(bytes) => (bytes.max(0) as usize).saturating_sub(BATCH_OVERHEAD_BYTES),
+            None => self.config.group_metadata_bytes_max,
+        };
+        GroupConfig { group_metadata_bytes_max, ..self.config.clone() }
+    }
+
+    /// The configuration of `__consumer_offsets` has changed.
+    pub fn reconfigure(&self, broker: &Broker) {
+        let config = self.config(broker);
+        let shards: Vec<_> = self.shards.lock().values().cloned().collect();
+        for shard in shards {
+            if let State::Active(group_shard) = &mut shard.inner.lock().state {
+                group_shard.reconfigure(config.clone());
+            }
+        }
     }
 
     /// Does what `call` says on the shard of a group; the answer comes by the receiver.
@@ -269,9 +293,9 @@ fn append(
 }
 
 /// Loads the shard, then fires its timers for as long as it lives.
-async fn run(broker: Arc<Broker>, shard: Arc<Shard>, config: GroupConfig) {
+async fn run(broker: Arc<Broker>, shard: Arc<Shard>) {
     let group_shard = loop {
-        match load::load(&broker, &shard.partition, GroupShard::new(config.clone())).await {
+        match load::load(&broker, &shard.partition, GroupShard::new(broker.groups.config(&broker))).await {
             Ok(loaded) => break loaded,
             Err(error) => {
                 warn!(partition = shard.partition.index, %error, "group state cannot be read yet");
@@ -300,8 +324,10 @@ async fn run(broker: Arc<Broker>, shard: Arc<Shard>, config: GroupConfig) {
 
 fn activate(broker: &Broker, shard: &Arc<Shard>, mut group_shard: GroupShard) {
     let now = broker.groups.clock.now_ms();
-    let outcome = group_shard.loaded(now);
     let mut inner = shard.inner.lock();
+    // It may have changed while the shard was loaded.
+    group_shard.reconfigure(broker.groups.config(broker));
+    let outcome = group_shard.loaded(now);
     inner.state = State::Active(Box::new(group_shard));
     inner.apply(broker, shard, outcome);
     debug!(partition = shard.partition.index, "coordinates groups");

@@ -14,7 +14,7 @@ use protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 
 use super::{text, topic_name};
 use crate::broker::Broker;
-use crate::config::describe::describe_topic;
+use crate::config::describe::Layers;
 use crate::controller::Refused;
 use crate::controller::topics::{CreatedTopic, NewTopic};
 use crate::dispatch::{Close, RequestContext};
@@ -83,7 +83,7 @@ fn topic_result(
                 .with_error_code(refused.code.code())
                 .with_error_message(Some(text(&refused.message)));
             return if version >= 5 {
-                response.with_num_partitions(-1).with_replication_factor(-1).with_configs(None)
+                response.with_num_partitions(-1).with_replication_factor(-1).with_configs(Some(Vec::new()))
             } else {
                 response
             };
@@ -93,10 +93,12 @@ fn topic_result(
     if version < 5 {
         return response;
     }
-    let overrides = topic.configs.iter().filter_map(|(k, v)| Some((k.clone(), v.clone()?))).collect();
-    let configs = describe_topic(&broker.config, &overrides).into_iter().map(|c| {
+    let own = topic.configs.iter().filter_map(|(k, v)| Some((k.clone(), v.clone()?))).collect();
+    let (this, all) = broker.dynamic_layers(&broker.journal.image().inner);
+    let layers = Layers { broker: &broker.config, dynamic_broker: &this, dynamic_default: &all };
+    let configs = layers.topic(&broker.live.load().values, &own).into_iter().map(|c| {
         CreatableTopicConfigs::default()
-            .with_name(text(c.name))
+            .with_name(text(&c.name))
             .with_value(c.value.as_deref().map(text))
             .with_read_only(c.read_only)
             .with_config_source(c.source as i8)

@@ -16,7 +16,6 @@ use protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordinatorRespon
 use super::text;
 use crate::broker::Broker;
 use crate::controller::Refused;
-use crate::controller::topics::NewTopic;
 use crate::coordinator::OFFSETS_TOPIC;
 use crate::dispatch::{Close, RequestContext};
 use crate::metadata::Endpoint;
@@ -68,17 +67,7 @@ async fn ensure_offsets_topic(broker: &Arc<Broker>) -> Result<(), Refused> {
     if broker.partitions.load().topic(OFFSETS_TOPIC).is_some() {
         return Ok(());
     }
-    let v = &broker.config.values;
-    let topic = NewTopic {
-        name: OFFSETS_TOPIC.into(),
-        num_partitions: v.int("offsets.topic.num.partitions"),
-        replication_factor: v.int("offsets.topic.replication.factor") as i16,
-        assignments: Vec::new(),
-        configs: vec![
-            ("cleanup.policy".into(), Some("compact".into())),
-            ("compression.type".into(), Some("producer".into())),
-        ],
-    };
+    let topic = broker.auto_created_topic(OFFSETS_TOPIC);
     match create_topics(broker, vec![topic], false).await.pop() {
         Some(Err(refused)) if refused.code != ErrorCode::TopicAlreadyExists => {
             Err(Refused::new(ErrorCode::CoordinatorNotAvailable, refused.message))

@@ -7,11 +7,14 @@
 //! [`Reply::Parked`]: crate::server::reply_queue::Reply::Parked
 
 pub mod alter_client_quotas;
+pub mod alter_configs;
 pub mod alter_partition_reassignments;
 pub mod api_versions;
 pub mod authorized_operations;
+pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_groups;
+pub mod delete_records;
 pub mod delete_topics;
 pub mod describe_client_quotas;
 pub mod describe_cluster;
@@ -26,9 +29,11 @@ pub mod fetch;
 pub mod find_coordinator;
 pub mod group_reply;
 pub mod heartbeat;
+pub mod incremental_alter_configs;
 pub mod init_producer_id;
 pub mod join_group;
 pub mod leave_group;
+pub mod list_config_resources;
 pub mod list_groups;
 pub mod list_offsets;
 pub mod list_partition_reassignments;

@@ -124,6 +124,11 @@ impl MetadataImage {
         self.brokers.iter().map(|(i, b)| (*i, b))
     }
 
+    /// All registrations, live or not: the newest of every node.
+    pub fn registrations(&self) -> impl Iterator<Item = (Incarnation, &Arc<BrokerRegistration>)> {
+        self.brokers.iter().map(|(i, b)| (*i, b))
+    }
+
     /// Registered and neither fenced nor left, by incarnation.
     pub fn live_brokers(&self) -> impl Iterator<Item = (Incarnation, &Arc<BrokerRegistration>)> {
         self.brokers.iter().filter(|(i, _)| self.catalog.is_live(**i)).map(|(i, b)| (*i, b))
@@ -172,6 +177,17 @@ impl MetadataImage {
             DiffItem::Remove(_, old) => TopicChange { old: Some(old.clone()), new: None },
             DiffItem::Update { old: (_, old), new: (_, new) } => {
                 TopicChange { old: Some(old.clone()), new: Some(new.clone()) }
+            }
+        });
+        diff.collect()
+    }
+
+    /// The resources whose configuration is not what it was in `old`, cheap where the two share structure.
+    pub fn configs_since(&self, old: &MetadataImage) -> Vec<(ConfigResource, Arc<str>)> {
+        use imbl::ordmap::DiffItem;
+        let diff = old.configs.diff(&self.configs).map(|item| match item {
+            DiffItem::Add(key, _) | DiffItem::Remove(key, _) | DiffItem::Update { new: (key, _), .. } => {
+                key.clone()
             }
         });
         diff.collect()

@@ -14,6 +14,7 @@ pub mod producer_state;
 pub mod slice;
 pub mod table;
 pub mod timestamp;
+pub mod trim;
 
 use std::sync::{Arc, Weak};
 
@@ -33,6 +34,7 @@ use crate::fetch::interest::FetchInterest;
 use append::AppendError;
 use attachment::ProducerAttachment;
 use producer_state::{ActiveProducer, KnownBatch, ProducerStates, Sequenced};
+use trim::TrimRefused;
 
 /// One partition that this broker leads.
 pub struct Partition {
@@ -350,6 +352,42 @@ impl Partition {
     pub fn size_bytes(&self) -> u64 {
         let state = self.state.lock();
         state.blocks.bytes_from(state.log_start_offset, u64::MAX)
+    }
+
+    /// The log start that deleting up to `requested` comes to (-1: all that may be read).
+    pub fn log_start_after(&self, requested: i64) -> Result<u64, TrimRefused> {
+        let deletes = self.config.load().deletes;
+        let state = self.state.lock();
+        match state.open {
+            Openness::Open => trim::log_start_after(state.offsets(), deletes, requested),
+            Openness::Deleted => Err(TrimRefused::Deleted),
+            Openness::Blocked => Err(TrimRefused::Blocked),
+        }
+    }
+
+    /// Shows a log start that the journal has; it never goes back. Producers are not forgotten by it (SAFETY F15).
+    pub fn trim(&self, start: u64) {
+        let mut state = self.state.lock();
+        if start <= state.log_start_offset {
+            return;
+        }
+        assert!(
+            start <= state.high_watermark,
+            "{}-{}: log start {start} above the high watermark {}",
+            self.topic,
+            self.index,
+            state.high_watermark
+        );
+        state.log_start_offset = start;
+        state.blocks.trim(start);
+        // Who waits is told the new log start, and who is below it that it is gone.
+        state.interests.retain(|(weak, slot)| match weak.upgrade() {
+            Some(interest) => {
+                interest.mark(*slot, 0);
+                true
+            }
+            None => false,
+        });
     }
 
     /// Forgets producers that have been silent for `producer.id.expiration.ms`.

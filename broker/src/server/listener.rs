@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::connection::{Connection, serve};
 use crate::broker::Broker;
@@ -16,14 +16,23 @@ use crate::broker::Broker;
 /// out.
 pub async fn accept(broker: Arc<Broker>, name: Arc<str>, listener: TcpListener) {
     loop {
+        broker.connections.room(&name, || broker.live.load_full()).await;
         match listener.accept().await {
             Ok((socket, peer)) => {
+                let Some(counted) = broker.connections.count(&name, peer.ip(), &broker.live.load()) else {
+                    debug!(%peer, "closed: its address has max.connections.per.ip");
+                    continue;
+                };
                 if let Err(e) = prepare(&socket) {
                     warn!(%peer, error = %e, "socket options");
                 }
                 let connection = Connection::new(peer, name.clone());
                 let (reader, writer) = socket.into_split();
-                broker.env.tasks.spawn("connection", serve(broker.clone(), connection, reader, writer));
+                let serving = serve(broker.clone(), connection, reader, writer);
+                broker.env.tasks.spawn("connection", async move {
+                    serving.await;
+                    drop(counted);
+                });
             }
             Err(e) => {
                 warn!(error = %e, "cannot accept a connection");

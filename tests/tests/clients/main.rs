@@ -15,11 +15,14 @@
 //! | `quotas`      | client quotas: set, found by filter, refused |
 //! | `restart`     | what of all this survives a restart; a broker of its own |
 //! | `admin`       | create, delete, describe, auto-create |
+//! | `changes`     | configuration, more partitions, deleted records |
+//! | `survives`    | what of these is there after kill -9 and another start |
 
 // Real clients, real time.
 #![allow(clippy::disallowed_methods)]
 
 mod admin;
+mod changes;
 mod cluster;
 mod codecs;
 mod group_admin;
@@ -30,4 +33,5 @@ mod quotas;
 mod records;
 mod restart;
 mod support;
+mod survives;
 mod wire;

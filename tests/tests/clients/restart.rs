@@ -56,7 +56,7 @@ fn level(at: &str) -> (i16, i64) {
 
 #[test]
 fn quotas_replica_lists_and_levels_survive_a_restart_and_old_epochs_are_told_who_leads() {
-    let mut broker = tests::server::own("restart");
+    let mut broker = tests::server::own("restart", &[]);
     let at = broker.addr().to_string();
     create(&at, "t");
     let entity = [("user", Some("u"))];

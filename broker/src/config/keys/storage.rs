@@ -1,0 +1,31 @@
+//! The keys of storage and memory: ours, not Kafka's.
+
+use super::{key, unset};
+use crate::config::def::ConfigDef;
+use crate::config::def::Kind::{Int, Long, String};
+
+/// By name.
+pub static KEYS: &[ConfigDef] = &[
+    key("memory.budget.bytes", Long, "0")
+        .at_least(0)
+        .doc("The memory this process may use for data; 0 is half of what the machine or its container has."),
+    key("peer.listener", String, "127.0.0.1:0").doc(
+        "Where other brokers, and a second process with this node id, reach this one; port 0 takes a free one.",
+    ),
+    key("storage", String, "./aquifer-data").doc(
+        "The bucket, as a URL: a directory or file:///dir, s3://bucket/root, gs://bucket/root, az://container/root, \
+         memory://.",
+    ),
+    key("storage.directory.free.min.bytes", Long, "0").at_least(0).doc(
+        "Below this much free space in a directory produces are refused; 0 is the larger of 1 GiB and 2 % of the disk.",
+    ),
+    unset("wal.full.bytes", Int).doc("An open object of this size is cut at once."),
+    unset("wal.linger.ms", Int)
+        .doc("The longest an open object waits for more while earlier ones are under way."),
+    unset("wal.puts.per.second.max", Int).doc(
+        "Lane objects per second at the most; small ones wait for their turn. 0 is no cap. On S3 this is the dial between \
+         latency and cost.",
+    ),
+    unset("wal.storage", String)
+        .doc("A second, faster store for lanes, as a URL; the same as storage where this is not set."),
+];
