@@ -173,6 +173,11 @@ pub async fn dispatch(
             handlers::alter_client_quotas::handle(broker, &ctx, codec::decode_alter_client_quotas(body, v)?)
                 .await
         }
+        ApiKey::DescribeUserScramCredentials => handlers::describe_user_scram_credentials::handle(
+            broker,
+            &ctx,
+            codec::decode_describe_user_scram_credentials(body, v)?,
+        ),
         ApiKey::DescribeQuorum => {
             handlers::describe_quorum::handle(broker, &ctx, codec::decode_describe_quorum(body, v)?)
         }

@@ -84,6 +84,7 @@ pub static APIS: &[Api] = &[
     row(ApiKey::OffsetDelete, "OffsetDelete", 0..=0, NEVER, SERVED),
     row(ApiKey::DescribeClientQuotas, "DescribeClientQuotas", 0..=1, Some(1), SERVED),
     row(ApiKey::AlterClientQuotas, "AlterClientQuotas", 0..=1, Some(1), SERVED),
+    row(ApiKey::DescribeUserScramCredentials, "DescribeUserScramCredentials", 0..=0, Some(0), SERVED),
     row(ApiKey::DescribeQuorum, "DescribeQuorum", 0..=2, Some(0), SERVED),
     row(ApiKey::UpdateFeatures, "UpdateFeatures", 0..=2, Some(0), SERVED),
     row(ApiKey::DescribeCluster, "DescribeCluster", 0..=2, Some(0), SERVED),

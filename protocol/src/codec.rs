@@ -157,6 +157,7 @@ apis! {
     OffsetDelete: decode_offset_delete -> OffsetDeleteRequest, encode_offset_delete(OffsetDeleteResponse);
     DescribeClientQuotas: decode_describe_client_quotas -> DescribeClientQuotasRequest, encode_describe_client_quotas(DescribeClientQuotasResponse);
     AlterClientQuotas: decode_alter_client_quotas -> AlterClientQuotasRequest, encode_alter_client_quotas(AlterClientQuotasResponse);
+    DescribeUserScramCredentials: decode_describe_user_scram_credentials -> DescribeUserScramCredentialsRequest, encode_describe_user_scram_credentials(DescribeUserScramCredentialsResponse);
     DescribeQuorum: decode_describe_quorum -> DescribeQuorumRequest, encode_describe_quorum(DescribeQuorumResponse);
     UpdateFeatures: decode_update_features -> UpdateFeaturesRequest, encode_update_features(UpdateFeaturesResponse);
     DescribeCluster: decode_describe_cluster -> DescribeClusterRequest, encode_describe_cluster(DescribeClusterResponse);

@@ -130,6 +130,7 @@ pub(crate) fn request(key: ApiKey) -> Option<&'static [Field]> {
         ApiKey::OffsetDelete => OFFSET_DELETE_REQUEST,
         ApiKey::DescribeClientQuotas => DESCRIBE_CLIENT_QUOTAS_REQUEST,
         ApiKey::AlterClientQuotas => ALTER_CLIENT_QUOTAS_REQUEST,
+        ApiKey::DescribeUserScramCredentials => DESCRIBE_USER_SCRAM_CREDENTIALS_REQUEST,
         ApiKey::DescribeQuorum => DESCRIBE_QUORUM_REQUEST,
         ApiKey::UpdateFeatures => UPDATE_FEATURES_REQUEST,
         ApiKey::DescribeCluster => DESCRIBE_CLUSTER_REQUEST,
@@ -612,6 +613,11 @@ const DESCRIBE_PRODUCERS_REQUEST: &[Field] =
     &[field("topics", structs::<describe_producers_request::TopicRequest>(PRODUCERS_TOPIC))];
 
 const UNREGISTER_BROKER_REQUEST: &[Field] = &[field("broker_id", Kind::Int32)];
+
+const SCRAM_USER_NAME: &[Field] = &[field("name", Kind::String)];
+const DESCRIBE_USER_SCRAM_CREDENTIALS_REQUEST: &[Field] =
+    &[field("users", structs::<describe_user_scram_credentials_request::UserName>(SCRAM_USER_NAME))
+        .nullable()];
 
 const LIST_CONFIG_RESOURCES_REQUEST: &[Field] = &[field("resource_types", INT8S).since(1)];
 

@@ -2,7 +2,10 @@
 
 use kafka_protocol::messages::alter_client_quotas_request::{EntityData, EntryData, OpData};
 use kafka_protocol::messages::describe_client_quotas_request::ComponentData;
-use kafka_protocol::messages::{AlterClientQuotasRequest, DescribeClientQuotasRequest};
+use kafka_protocol::messages::describe_user_scram_credentials_request::UserName;
+use kafka_protocol::messages::{
+    AlterClientQuotasRequest, DescribeClientQuotasRequest, DescribeUserScramCredentialsRequest,
+};
 use kafka_protocol::protocol::StrBytes;
 
 use super::support::{bootstrap, unique, until};
@@ -10,6 +13,8 @@ use super::wire::ask_at;
 
 const INVALID_REQUEST: i16 = 42;
 const UNSUPPORTED_VERSION: i16 = 35;
+const RESOURCE_NOT_FOUND: i16 = 91;
+const DUPLICATE_RESOURCE: i16 = 92;
 const EXACT: i8 = 0;
 
 fn text(text: &str) -> StrBytes {
@@ -90,4 +95,21 @@ fn what_kafka_refuses_to_set_or_to_find_is_refused_with_its_error() {
     assert_eq!(refused(&[("nobody", None)], "producer_byte_rate", 1.0), INVALID_REQUEST);
     assert_eq!(refused(&[("ip", None), ("user", None)], "connection_creation_rate", 1.0), INVALID_REQUEST);
     assert_eq!(describe(at, 1, "group", "g"), Err(UNSUPPORTED_VERSION));
+}
+
+/// `kafka-configs --describe --entity-type users` asks for SCRAM credentials beside quotas: there are none.
+#[test]
+fn nobody_has_credentials() {
+    let ask = |users: Option<&[&str]>| {
+        let users = users.map(|all| all.iter().map(|u| UserName::default().with_name(text(u))).collect());
+        let answer =
+            ask_at(bootstrap(), &DescribeUserScramCredentialsRequest::default().with_users(users), 0);
+        assert_eq!(answer.error_code, 0);
+        answer.results.iter().map(|r| (r.user.to_string(), r.error_code)).collect::<Vec<_>>()
+    };
+    assert_eq!(ask(None), []);
+    assert_eq!(
+        ask(Some(&["a", "b", "a"])),
+        [("a".to_string(), DUPLICATE_RESOURCE), ("b".to_string(), RESOURCE_NOT_FOUND)]
+    );
 }
