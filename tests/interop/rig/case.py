@@ -66,9 +66,18 @@ class Case:
 
     def tool(self, main_class, *args, **kwargs):
         """A Java tool of org.apache.kafka.tools (or a full class name) against the broker; its stdout as text."""
+        return self._tool(main_class, *args, **kwargs).stdout.decode()
+
+    def refused(self, main_class, *args, **kwargs):
+        """The same for a tool that shall end with exit code 1: all that it said."""
+        done = self._tool(main_class, *args, codes=(1,), **kwargs)
+        return done.stdout.decode() + done.stderr
+
+    def _tool(self, main_class, *args, **kwargs):
         main_class = main_class if main_class.startswith(("kafka.", "org.")) else f"org.apache.kafka.tools.{main_class}"
-        done = self.java.call(main_class, "--bootstrap-server", self.broker.bootstrap, *args, **kwargs)
-        return done.stdout.decode()
+        # Most tools take it anywhere; where it must follow a subcommand, the case says it.
+        server = () if "--bootstrap-server" in args else ("--bootstrap-server", self.broker.bootstrap)
+        return self.java.call(main_class, *server, *args, **kwargs)
 
     def table(self, main_class, *args, **kwargs):
         """The rows of a Java tool's tables, as lists of words; without empty lines and head lines."""

@@ -144,6 +144,7 @@ class Java:
                 raise TimeoutError
             part = os.read(pipe, size - len(received))
             if not part:
-                raise CommandFailed(f"the JVM of the tools ended, see {self._server.log}")
+                self._server.kill()
+                raise CommandFailed(f"the JVM of the tools ended: the tool called System.exit, or see {self._server.log}")
             received += part
         return bytes(received)
