@@ -22,6 +22,7 @@ class Broker:
 
     exit_codes = (0,)
     counts_replicas = False  # whether a topic's replication factor must not exceed the number of brokers
+    deletions_survive_kill = True  # whether records once deleted are so after kill -9
 
     def __init__(self, case_dir):
         self.port = free_port()
@@ -109,6 +110,7 @@ class ApacheKafka(Broker):
     api_versions = "4.3"
     exit_codes = (0, 143)
     counts_replicas = True
+    deletions_survive_kill = False  # it notes where a log starts once a minute, and when it ends
 
     def __init__(self, case_dir, java, settings):
         super().__init__(case_dir)
