@@ -4,6 +4,8 @@ Per codec one topic; duplicate header names, empty headers, text beyond ASCII an
 what is sent.
 """
 
+CLIENT = "kcat (librdkafka)"
+FEATURES = ["keys, headers and values with none, gzip, snappy, lz4, zstd"]
 HEADERS = (("trace", "1"), ("trace", "2"), ("empty", ""), ("größe", "ü✓"))
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 

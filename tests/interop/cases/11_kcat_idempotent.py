@@ -1,5 +1,8 @@
 """kcat: an idempotent producer gets a producer id, and its records stand once and in order."""
 
+CLIENT = "kcat (librdkafka)"
+FEATURES = ["idempotent producer"]
+
 
 def run(case):
     topic = case.topic("idempotent", partitions=2)

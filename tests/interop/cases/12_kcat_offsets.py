@@ -3,6 +3,9 @@
 import os
 import time
 
+CLIENT = "kcat (librdkafka)"
+FEATURES = ["read from an offset, the end, a time; beyond the end", "null, empty and binary values"]
+
 
 def run(case):
     by_offset(case)

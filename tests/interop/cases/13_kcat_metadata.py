@@ -4,6 +4,9 @@ import json
 
 from rig.broker import NODE_ID
 
+CLIENT = "kcat (librdkafka)"
+FEATURES = ["brokers, topics, partitions; topics made by naming them"]
+
 
 def run(case):
     case.topic("one")

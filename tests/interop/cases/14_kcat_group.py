@@ -8,6 +8,8 @@ import re
 
 from rig.clients import parse_json_records
 
+CLIENT = "kcat (librdkafka)"
+FEATURES = ["group: two members share, take over, commit"]
 PARTITIONS = 4
 
 

@@ -3,6 +3,9 @@
 import os
 import time
 
+CLIENT = "kcat (librdkafka)"
+FEATURES = ["acks of 0 and 1", "records refused: too large, without a key", "timestamps of the broker"]
+
 
 def run(case):
     acks(case)

@@ -1,5 +1,7 @@
 """Java console producer and consumer: keys, headers and nulls come back exactly; a group goes on where it stopped."""
 
+CLIENT = "Java clients"
+FEATURES = ["console producer and consumer: keys, headers, nulls, offsets", "group over two runs"]
 LINES = [
     ("h1:a,h2:b", "k1", "first"),
     ("h1:ü✓", "k2", "second ü✓"),

@@ -2,6 +2,8 @@
 
 import re
 
+CLIENT = "Java clients"
+FEATURES = ["200,000 records by the performance tools"]
 PARTITIONS = 3
 
 

@@ -2,6 +2,9 @@
 
 import re
 
+CLIENT = "Kafka tools"
+FEATURES = ["kafka-topics: create, list, describe, delete"]
+
 
 def run(case):
     create = ["--create", "--topic", "orders", "--partitions", 3, "--replication-factor", 1]

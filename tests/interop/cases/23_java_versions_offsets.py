@@ -2,6 +2,8 @@
 
 import re
 
+CLIENT = "Kafka tools"
+FEATURES = ["kafka-broker-api-versions", "kafka-get-offsets: earliest, latest"]
 # What producers, consumers and Connect ask for first (Kafka's names, without versions).
 NEEDED = """Produce Fetch ListOffsets Metadata OffsetCommit OffsetFetch FindCoordinator JoinGroup Heartbeat LeaveGroup
     SyncGroup ApiVersions CreateTopics DeleteTopics InitProducerId DescribeConfigs DescribeCluster""".split()

@@ -9,6 +9,8 @@ import json
 
 from rig.processes import Child
 
+CLIENT = "Java clients"
+FEATURES = ["group: cooperative rebalances, a member that dies", "group: static members return or are fenced"]
 PARTITIONS = 4
 ALL = set(range(PARTITIONS))
 COOPERATIVE = "org.apache.kafka.clients.consumer.CooperativeStickyAssignor"

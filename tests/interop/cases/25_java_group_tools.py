@@ -3,6 +3,8 @@
 import datetime
 import time
 
+CLIENT = "Kafka tools"
+FEATURES = ["kafka-consumer-groups: list, describe, reset and delete offsets, delete", "kafka-groups: list"]
 GROUP, TOPIC, OTHER = "readers", "read", "read-too"
 STORAGES = ("minio",)  # nothing here depends on the store; it is the slower one
 

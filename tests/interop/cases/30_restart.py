@@ -2,6 +2,9 @@
 
 from rig.clients import parse_json_records
 
+CLIENT = "kcat (librdkafka)"
+FEATURES = ["topics, records, committed offsets after kill -9 and SIGTERM"]
+
 
 def run(case):
     topic = case.topic("kept", partitions=2, retention_ms="7200000")

@@ -9,6 +9,8 @@ import time
 
 from rig.processes import Child
 
+CLIENT = "Java clients"
+FEATURES = ["idempotent producer over kill -9"]
 PARTITIONS = 3
 SLOW = True
 

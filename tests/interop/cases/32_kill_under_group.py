@@ -6,6 +6,8 @@ stay without an owner.
 
 from rig.clients import parse_json_records
 
+CLIENT = "kcat (librdkafka)"
+FEATURES = ["group over kill -9"]
 PARTITIONS = 4
 SLOW = True
 

@@ -28,12 +28,7 @@ TESTS = {
     "list config resources": ["test_list_config_resources"],
 }
 FEATURES = list(TESTS)
-GAPS = {
-    "create partitions": "not served yet",
-    "delete records": "not served yet",
-    "move a replica to where it is": "AlterReplicaLogDirs is not served",
-    "list config resources": "not served yet",
-}
+GAPS = {"move a replica to where it is": "AlterReplicaLogDirs is not served"}
 LEFT_OUT = {"test_create_describe_delete_acls"}  # wants a broker with an authorizer
 
 

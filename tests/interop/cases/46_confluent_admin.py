@@ -12,11 +12,6 @@ FEATURES = [
     "delete records",
     "list offsets",
 ]
-GAPS = {
-    "create partitions": "not served yet",
-    "incremental alter configs": "not served yet",
-    "delete records": "not served yet",
-}
 
 
 def run(case):

@@ -13,11 +13,6 @@ FEATURES = [
     "create partitions",
     "delete topics",
 ]
-GAPS = {
-    "alter configs": "not served yet",
-    "delete records": "not served yet",
-    "create partitions": "not served yet",
-}
 
 
 def run(case):

@@ -18,11 +18,6 @@ FEATURES = [
     "kadm: describe log directories",
     "kadm: describe producers",
 ]
-GAPS = {
-    "kadm: create partitions": "not served yet",
-    "kadm: incremental alter configs": "not served yet",
-    "kadm: delete records": "not served yet",
-}
 
 
 def run(case):

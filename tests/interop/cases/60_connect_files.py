@@ -10,6 +10,12 @@ import os
 
 from rig.connect import FILES, Worker
 
+CLIENT = "Kafka Connect"
+FEATURES = [
+    "file source and sink over kill -9 of broker and worker",
+    "REST interface: status, pause, resume, stop, restart, delete",
+    "offsets of source and sink: show, set, delete",
+]
 SLOW = True
 SOURCE, SINK, TOPIC = "lines-in", "lines-out", "lines"
 

@@ -8,6 +8,8 @@ import os
 
 from rig.connect import FILES, Worker
 
+CLIENT = "Kafka Connect"
+FEATURES = ["two workers share, take over, hand on"]
 SLOW = True
 NAMES = ("red", "blue")
 

@@ -2,6 +2,8 @@
 
 import re
 
+CLIENT = "Kafka tools"
+FEATURES = ["kafka-configs: topics, brokers, their defaults, groups, client metrics", "kafka-client-metrics"]
 CONFIGS = "kafka.admin.ConfigCommand"
 
 

@@ -5,6 +5,8 @@ That they are told as they were set, not that they are obeyed: this release enfo
 
 import re
 
+CLIENT = "Kafka tools"
+FEATURES = ["kafka-configs: quotas of users, clients, addresses (told, not enforced)"]
 CONFIGS = "kafka.admin.ConfigCommand"
 
 

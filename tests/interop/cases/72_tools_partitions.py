@@ -3,6 +3,15 @@
 import json
 import re
 
+CLIENT = "Kafka tools"
+FEATURES = [
+    "kafka-topics: more partitions, manual assignment",
+    "kafka-get-offsets: every kind",
+    "kafka-delete-records",
+    "kafka-log-dirs",
+    "kafka-leader-election",
+    "kafka-reassign-partitions: generate, execute, verify, list, cancel",
+]
 DELETE, ELECT, LOG_DIRS, OFFSETS = "DeleteRecordsCommand", "LeaderElectionCommand", "LogDirsCommand", "GetOffsetShell"
 REASSIGN = "reassign.ReassignPartitionsCommand"
 

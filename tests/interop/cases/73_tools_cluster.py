@@ -3,6 +3,13 @@
 import re
 import time
 
+CLIENT = "Kafka tools"
+FEATURES = [
+    "kafka-cluster: id, endpoints, unregister",
+    "kafka-features: describe, upgrade",
+    "kafka-metadata-quorum: status, replication",
+    "kafka-transactions: describe-producers",
+]
 CLUSTER, FEATURES, QUORUM, TRANSACTIONS = "ClusterTool", "FeatureCommand", "MetadataQuorumCommand", "TransactionsCommand"
 
 

@@ -16,9 +16,9 @@ PAGE = os.path.join(REPOSITORY, "docs", "clients.md")
 STORAGES = ("directory", "minio")
 INTRODUCTION = """# Clients
 
-Which of other people's clients did what on which storage in the last run of its interop case. Written by
+Which of other people's clients and tools did what on which storage in the last run of its interop case. Written by
 `tests/interop/run --table`, not by hand; a run of all cases fails if the rows are not those that the cases declare. "no" is
-a gap that is known, with its reason. Cases of kcat and of Apache Kafka's own tools: `tests/interop/README.md`.
+a gap that is known, with its reason. kcat is the distribution's; a version is what the rig pins.
 """
 
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tarfile
 
-from .tools import REPOSITORY, cache_dir, ensure_command, ensure_go, exclusive, install_packages, run_with_progress
+from .tools import REPOSITORY, cache_dir, ensure_command, ensure_go, exclusive, install_packages, pom_value, run_with_progress
 
 INTEROP = os.path.join(REPOSITORY, "tests", "interop")
 REQUIREMENTS = os.path.join(INTEROP, "python", "requirements.txt")
@@ -36,10 +36,11 @@ class SpawnedService:
 
 
 def versions():
-    """Package -> pinned version, of all three lists."""
+    """Package -> pinned version, of all three lists, and what there is of Apache Kafka."""
     found = dict(re.findall(r"^([\w-]+)==(\S+)$", _read(REQUIREMENTS), re.MULTILINE))
     found.update(json.loads(_read(PACKAGE_JSON))["dependencies"])
     found.update(re.findall(r"^\s*(?:require )?(\S+/\S+) v(\S+)$", _read(os.path.join(GO, "go.mod")), re.MULTILINE))
+    found.update(dict.fromkeys(("Java clients", "Kafka tools", "Kafka Connect"), pom_value("kafka.version")))
     return found
 
 

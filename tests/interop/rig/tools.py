@@ -185,22 +185,22 @@ def ensure_kafka_libs():
             )
             if not _kafka_libs_complete(staging):
                 found = len(glob.glob(os.path.join(staging, "*.jar")))
-                raise MissingTool(f"{staging} holds {found} jars, {POM} expects {_pom_value('expected.jars')}")
+                raise MissingTool(f"{staging} holds {found} jars, {POM} expects {pom_value('expected.jars')}")
             shutil.rmtree(libs, ignore_errors=True)
             os.rename(staging, libs)
     return libs
 
 
 def _kafka_libs_complete(libs):
-    tools = os.path.join(libs, f"kafka-tools-{_pom_value('kafka.version')}.jar")
+    tools = os.path.join(libs, f"kafka-tools-{pom_value('kafka.version')}.jar")
     jars = glob.glob(os.path.join(libs, "*.jar"))
-    return os.path.exists(tools) and len(jars) == int(_pom_value("expected.jars"))
+    return os.path.exists(tools) and len(jars) == int(pom_value("expected.jars"))
 
 
 def ensure_kafka_calls(libs):
     """The directory of the compiled kafka/Tools.java, compiled once per change of it or of Kafka's version."""
     with open(TOOLS_JAVA, "rb") as f:
-        digest = hashlib.sha256(f.read() + _pom_value("kafka.version").encode()).hexdigest()[:12]
+        digest = hashlib.sha256(f.read() + pom_value("kafka.version").encode()).hexdigest()[:12]
     target = os.path.join(cache_dir(), "kafka", f"calls-{digest}")
     if os.path.exists(target):
         return target
@@ -213,7 +213,7 @@ def ensure_kafka_calls(libs):
     return target
 
 
-def _pom_value(name):
+def pom_value(name):
     with open(POM, encoding="utf-8") as f:
         return re.search(rf"<{re.escape(name)}>([^<]+)<", f.read()).group(1)
 
