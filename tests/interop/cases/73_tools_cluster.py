@@ -10,7 +10,7 @@ FEATURES = [
     "kafka-metadata-quorum: status, replication",
     "kafka-transactions: describe-producers",
 ]
-CLUSTER, FEATURES, QUORUM, TRANSACTIONS = "ClusterTool", "FeatureCommand", "MetadataQuorumCommand", "TransactionsCommand"
+CLUSTER, FEATURE, QUORUM, TRANSACTIONS = "ClusterTool", "FeatureCommand", "MetadataQuorumCommand", "TransactionsCommand"
 
 
 def run(case):
@@ -51,7 +51,7 @@ def identity(case):
 
 def features(case):
     pattern = r"Feature: (\S+)\s+SupportedMinVersion: (\S+)\s+SupportedMaxVersion: (\S+)\s+FinalizedVersionLevel: (\S+)\s+Epoch: (\d+)"
-    lines = case.tool(FEATURES, "describe").splitlines()
+    lines = case.tool(FEATURE, "describe").splitlines()
     case.true(f"every line is a feature: {lines}", lines and all(re.fullmatch(pattern, line.strip()) for line in lines))
     found = {name: levels for name, *levels in re.findall(pattern, "\n".join(lines))}
     case.true(f"metadata.version is one: {sorted(found)}", "metadata.version" in found)
@@ -61,12 +61,12 @@ def features(case):
         if all(word.isdigit() for word in (low, high, level)):
             case.true(f"{name}: {low} <= {level} <= {high}", level == "0" or int(low) <= int(level) <= int(high))
 
-    said = case.tool(FEATURES, "upgrade", "--feature", "no.such=2", codes=(1,))
+    said = case.tool(FEATURE, "upgrade", "--feature", "no.such=2", codes=(1,))
     case.true(f"an unknown feature: {said}", "Could not upgrade no.such to 2." in said)
     name, level = next((name, levels[2]) for name, levels in found.items() if levels[2].isdigit() and levels[2] != "0")
-    said = case.tool(FEATURES, "upgrade", "--feature", f"{name}={level}", "--dry-run")
+    said = case.tool(FEATURE, "upgrade", "--feature", f"{name}={level}", "--dry-run")
     case.equal("a dry run", f"{name} can be upgraded to {level}.\n", said)
-    again = {name: levels[:3] for name, *levels in re.findall(pattern, case.tool(FEATURES, "describe"))}
+    again = {name: levels[:3] for name, *levels in re.findall(pattern, case.tool(FEATURE, "describe"))}
     case.equal("levels after it", {name: levels[:3] for name, levels in found.items()}, again)
 
 
