@@ -98,6 +98,8 @@ pub enum CompressionError {
     },
 }
 
+/// First bytes of an LZ4 frame.
+const LZ4_MAGIC: &[u8] = &[0x04, 0x22, 0x4d, 0x18];
 /// First bytes of a xerial snappy stream (`SnappyCodec.MAGIC_HEADER`); a version and a compatible version
 /// follow.
 const XERIAL_MAGIC: &[u8] = &[0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
@@ -121,7 +123,9 @@ pub fn decompress(codec: Compression, input: &Bytes, limit: usize) -> Result<Byt
         }
         Compression::Snappy => decompress_snappy(input, limit),
         Compression::Lz4 => {
-            read_limited(codec, lz4_flex::frame::FrameDecoder::new(&input[..]), input.len(), limit)
+            let frame = first_lz4_frame(input)
+                .ok_or(CompressionError::Malformed { codec, reason: "no whole LZ4 frame".into() })?;
+            read_limited(codec, lz4_flex::frame::FrameDecoder::new(frame), frame.len(), limit)
         }
         Compression::Zstd => {
             let decoder = zstd::stream::read::Decoder::with_buffer(&input[..])
@@ -181,6 +185,29 @@ fn read_limited(
         }
     }
     Ok(Bytes::from(output))
+}
+
+/// The LZ4 frame at the start. What follows it is not read, as in Java (`Lz4BlockInputStream`), and the legacy format, whose
+/// reader takes 16 MiB whatever it reads, is none.
+fn first_lz4_frame(input: &[u8]) -> Option<&[u8]> {
+    let mut rest = input.strip_prefix(LZ4_MAGIC)?;
+    let flags = *rest.first()?;
+    // Flags, block size, header checksum; the size of the content and the id of a dictionary where flags say so.
+    let optional = if flags & 1 << 3 != 0 { 8 } else { 0 } + if flags & 1 != 0 { 4 } else { 0 };
+    rest = rest.get(3 + optional..)?;
+    let block_checksum = if flags & 1 << 4 != 0 { 4 } else { 0 };
+    loop {
+        let (size, after_size) = rest.split_first_chunk::<4>()?;
+        rest = after_size;
+        // The topmost bit: stored as it is.
+        match u32::from_le_bytes(*size) & 0x7fff_ffff {
+            0 => break,
+            size => rest = rest.get(size as usize + block_checksum..)?,
+        }
+    }
+    let content_checksum = if flags & 1 << 2 != 0 { 4 } else { 0 };
+    rest = rest.get(content_checksum..)?;
+    Some(&input[..input.len() - rest.len()])
 }
 
 fn decompress_snappy(input: &Bytes, limit: usize) -> Result<Bytes, CompressionError> {
@@ -300,6 +327,17 @@ mod tests {
         let lie = Bytes::from_static(&[0xff, 0xff, 0xff, 0xff, 0x03, 0x00, 0x00]);
         let answer = decompress(Compression::Snappy, &lie, usize::MAX);
         assert_eq!(answer, Err(snappy_malformed("7 bytes cannot hold 1073741823")));
+    }
+
+    #[test]
+    fn of_lz4_one_frame_of_the_current_format_is_read() {
+        let packed = compress(Compression::Lz4, b"one");
+        let read = |bytes: Vec<u8>| decompress(Compression::Lz4, &Bytes::from(bytes), 100);
+        assert_eq!(read([&packed[..], &packed].concat()).unwrap(), &b"one"[..], "as Java reads it");
+        // A legacy frame of a few bytes would take 16 MiB to be read.
+        let legacy = vec![0x02, 0x21, 0x4c, 0x18, 2, 0, 0, 0, 0x10, b'x'];
+        assert!(matches!(read(legacy.clone()), Err(CompressionError::Malformed { .. })));
+        assert_eq!(read([packed, legacy].concat()).unwrap(), &b"one"[..]);
     }
 
     #[test]
