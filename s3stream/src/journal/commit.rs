@@ -182,6 +182,9 @@ impl Commit {
             return Err(DecodeError::malformed("not a commit: wrong magic"));
         }
         let version = r.u16("version")?;
+        if version == 0 {
+            return Err(DecodeError::malformed("commit format 0 never was"));
+        }
         if version > VERSION {
             return Err(DecodeError::unknown(format!("commit format {version}, known up to {VERSION}")));
         }
@@ -419,6 +422,13 @@ mod tests {
         later[5] = 2;
         assert!(matches!(Commit::decode(reseal(later)), Err(DecodeError::Unknown(_))));
         assert!(matches!(JournalRecord::decode(Bytes::from_static(&[0, 99])), Err(DecodeError::Unknown(_))));
+    }
+
+    #[test]
+    fn a_format_that_never_was_is_damage() {
+        let mut never = sample().encode().0.to_vec();
+        never[5] = 0;
+        assert!(matches!(Commit::decode(reseal(never)), Err(DecodeError::Malformed(_))));
     }
 
     #[test]

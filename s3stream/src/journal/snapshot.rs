@@ -74,6 +74,9 @@ impl Manifest {
             return Err(DecodeError::malformed("not a manifest: wrong magic"));
         }
         let version = r.u16("version")?;
+        if version == 0 {
+            return Err(DecodeError::malformed("snapshot format 0 never was"));
+        }
         if version > VERSION {
             return Err(DecodeError::unknown(format!("snapshot format {version}, known up to {VERSION}")));
         }

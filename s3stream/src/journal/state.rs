@@ -449,6 +449,9 @@ impl<I: Image> JournalImage<I> {
     pub fn decode(bytes: Bytes) -> Result<JournalImage<I>, DecodeError> {
         let mut r = WireReader::new(bytes);
         let version = r.u16("image version")?;
+        if version == 0 {
+            return Err(DecodeError::malformed("image format 0 never was"));
+        }
         if version > VERSION {
             return Err(DecodeError::unknown(format!("image format {version}, known up to {VERSION}")));
         }
