@@ -389,14 +389,24 @@ impl<'a> Reader<'a> {
 
     pub(super) fn string(&mut self) -> Result<String, RecordError> {
         let len = self.len(|r| r.i16().map(i64::from))?;
-        utf8(self.sized(len)?)
+        self.text(len)
     }
 
     fn optional_string(&mut self) -> Result<Option<String>, RecordError> {
         match self.len(|r| r.i16().map(i64::from))? {
             -1 => Ok(None),
-            len => Ok(Some(utf8(self.sized(len)?)?)),
+            len => Ok(Some(self.text(len)?)),
         }
+    }
+
+    /// A string of this length. A flexible one may state more than the versions that are written can hold: nobody writes
+    /// such, and the shard would have to write it again.
+    fn text(&mut self, len: i64) -> Result<String, RecordError> {
+        if len > STRING_LEN_MAX as i64 {
+            return Err(RecordError::InvalidLength(len));
+        }
+        let bytes = self.sized(len)?;
+        Ok(std::str::from_utf8(bytes).map_err(|_| RecordError::InvalidUtf8)?.to_string())
     }
 
     fn bytes(&mut self) -> Result<Bytes, RecordError> {
@@ -419,8 +429,4 @@ impl<'a> Reader<'a> {
     fn end(&self) -> Result<(), RecordError> {
         if self.bytes.is_empty() { Ok(()) } else { Err(RecordError::TrailingBytes(self.bytes.len())) }
     }
-}
-
-fn utf8(bytes: &[u8]) -> Result<String, RecordError> {
-    Ok(std::str::from_utf8(bytes).map_err(|_| RecordError::InvalidUtf8)?.to_string())
 }

@@ -172,6 +172,23 @@ fn keys_of_later_features_are_skipped_and_broken_records_are_errors() {
 }
 
 #[test]
+fn a_string_longer_than_the_written_versions_hold_is_refused() {
+    // Version 4 is flexible: its strings have lengths of 32 bits. Read, such a note could never be written again.
+    let of_note = |len: usize| {
+        let compact = len as u32 + 1;
+        let len = [compact as u8 | 0x80, (compact >> 7) as u8 | 0x80, (compact >> 14) as u8];
+        let note = vec![b'n'; compact as usize - 1];
+        let value =
+            [&hex("0004 000000000000004d ffffffff")[..], &len, &note, &hex("0000000000000005 00")].concat();
+        GroupRecord::decode(&hex(OFFSET_KEY), Some(&value))
+    };
+    let longest = of_note(i16::MAX as usize).unwrap().unwrap();
+    let (key, value) = longest.encode();
+    assert_eq!(GroupRecord::decode(&key, value.as_deref()), Ok(Some(longest)));
+    assert_eq!(of_note(1 << 15), Err(RecordError::InvalidLength(1 << 15)));
+}
+
+#[test]
 fn any_bytes_are_a_record_or_an_error() {
     use proptest::prelude::*;
     let bytes = || proptest::collection::vec(any::<u8>(), 0..64);
