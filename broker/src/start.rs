@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use s3stream::block_ref::LaneTable;
@@ -231,20 +231,28 @@ async fn cluster_id(store: &dyn Store, env: &Env) -> anyhow::Result<String> {
     };
     match made {
         Create::Mine => Ok(fresh),
-        Create::Foreign(found) => {
-            let text = String::from_utf8_lossy(&found).into_owned();
-            let mut lines = text.lines();
-            match (lines.next(), lines.next()) {
-                (Some(CLUSTER_FORMAT), Some(id)) => Ok(id.to_string()),
-                (first, _) => bail!(
-                    "{} holds a cluster of format {:?}, this release knows {CLUSTER_FORMAT:?}; use the release that \
-                     made it, or another root",
-                    store.traits().name,
-                    first.unwrap_or_default()
-                ),
-            }
-        }
+        Create::Foreign(found) => read_cluster_id(&found).map_err(|why| {
+            anyhow!("{}: {why}; use the release that made it, or another root", store.traits().name)
+        }),
     }
+}
+
+/// The cluster id in the bytes of `<root>/cluster`.
+///
+/// # Errors
+/// A sentence, where the format is another or the id is no word of base64's letters.
+pub fn read_cluster_id(bytes: &[u8]) -> Result<String, String> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut lines = text.lines();
+    let (format, id) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    if format != CLUSTER_FORMAT {
+        return Err(format!("a cluster of format {format:?}, this release knows {CLUSTER_FORMAT:?}"));
+    }
+    // What stands there goes to every client.
+    if id.is_empty() || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+        return Err(format!("{id:?} is no cluster id"));
+    }
+    Ok(id.to_string())
 }
 
 fn base64_url(bytes: &[u8; 16]) -> String {
@@ -568,6 +576,16 @@ async fn leave(broker: &Arc<Broker>) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cluster_file_names_one_word_or_is_refused() {
+        let id = |text: &str| read_cluster_id(text.as_bytes());
+        assert_eq!(id("aquifer-cluster 1\nAbc-_9\n"), Ok("Abc-_9".into()));
+        assert!(id("aquifer-cluster 2\nA\n").unwrap_err().contains("aquifer-cluster 2"));
+        for damaged in ["", "aquifer-cluster 1", "aquifer-cluster 1\n\n", "aquifer-cluster 1\nA\r\r\n"] {
+            assert!(id(damaged).is_err(), "{damaged:?}");
+        }
+    }
 
     #[test]
     fn cluster_ids_are_kafkas_base64() {
