@@ -113,8 +113,8 @@ macro_rules! apis {
         )*
 
         /// Decodes a request of any row and writes it again with the codec's client side.
-        #[cfg(test)]
-        pub(crate) fn decode_and_encode(key: ApiKey, version: i16, body: Bytes) -> Result<Bytes, DecodeError> {
+        #[cfg(any(test, feature = "samples"))]
+        pub fn decode_and_encode(key: ApiKey, version: i16, body: Bytes) -> Result<Bytes, DecodeError> {
             let mut bytes = BytesMut::new();
             match key {
                 $(ApiKey::$key => $decode(body, version)?.encode(&mut bytes, version).unwrap(),)*

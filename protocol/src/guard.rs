@@ -96,6 +96,10 @@ impl<'a> Walk<'a> {
         let mut unknown_bytes = FIRST_UNKNOWN_TAG_BYTES;
         for _ in 0..count {
             let tag = self.unsigned_varint()?;
+            // Tags are numbers of 31 bits; the codec would keep this one as a negative that it cannot write.
+            if tag > i32::MAX as u32 {
+                return Err(DecodeError::BadVarint);
+            }
             let size = self.unsigned_varint()? as usize;
             let known = fields.iter().find(|field| field.tag == Some(tag) && field.is_in(self.version));
             let Some(field) = known else {
@@ -273,7 +277,7 @@ fn non_null(what: &'static str, length: i64, nullable: bool) -> Result<Option<us
     }
 }
 
-fn scalar_bytes(kind: &Kind) -> Option<usize> {
+pub(crate) fn scalar_bytes(kind: &Kind) -> Option<usize> {
     match kind {
         Kind::Int8 => Some(1),
         Kind::Int16 => Some(2),

@@ -31,6 +31,8 @@ pub mod frame;
 pub mod guard;
 pub mod record;
 pub mod record_batch;
+#[cfg(any(test, feature = "samples"))]
+pub mod samples;
 mod schema;
 pub mod validate;
 

@@ -70,13 +70,28 @@ pub fn resolve(
     flags: &[(&'static str, String)],
     environment: &BTreeMap<String, String>,
 ) -> Result<Resolved, SettingsError> {
-    let mut settings = Vec::new();
     let file = store.config.clone().or_else(|| environment.get(CONFIG_VARIABLE).map(Into::into));
-    if let Some(path) = file {
-        settings.extend(from_file(&path)?);
-    }
+    let settings = file.map_or(Ok(Vec::new()), |path| from_file(&path))?;
+    resolve_above(settings, &store.set, flags, environment)
+}
+
+/// As [`resolve`], of a properties file that was read already; `place` names it.
+///
+/// # Errors
+/// See [`SettingsError`].
+pub fn resolve_text(place: &str, properties: &[u8], set: &[String]) -> Result<Resolved, SettingsError> {
+    resolve_above(from_properties(place, properties)?, set, &[], &BTreeMap::new())
+}
+
+/// What stands above the file, then the judgement.
+fn resolve_above(
+    mut settings: Vec<Setting>,
+    set: &[String],
+    flags: &[(&'static str, String)],
+    environment: &BTreeMap<String, String>,
+) -> Result<Resolved, SettingsError> {
     settings.extend(from_environment(environment));
-    for text in &store.set {
+    for text in set {
         settings.push(from_set(text)?);
     }
     for (key, value) in flags {
@@ -87,13 +102,20 @@ pub fn resolve(
 }
 
 fn from_file(path: &Path) -> Result<Vec<Setting>, SettingsError> {
-    let shown = path.display().to_string();
-    let failed = |why: String| SettingsError::File { path: shown.clone(), why };
-    let file = std::fs::File::open(path).map_err(|e| failed(e.to_string()))?;
+    let place = path.display().to_string();
+    let text =
+        std::fs::read(path).map_err(|e| SettingsError::File { path: place.clone(), why: e.to_string() })?;
+    from_properties(&place, &text)
+}
+
+fn from_properties(place: &str, text: &[u8]) -> Result<Vec<Setting>, SettingsError> {
     let mut settings = Vec::new();
-    java_properties::PropertiesIter::new(std::io::BufReader::new(file))
-        .read_into(|key, value| settings.push(Setting { place: shown.clone(), key, value }))
-        .map_err(|e| failed(format!("not a properties file: {e}")))?;
+    java_properties::PropertiesIter::new(text)
+        .read_into(|key, value| settings.push(Setting { place: place.into(), key, value }))
+        .map_err(|e| SettingsError::File {
+            path: place.into(),
+            why: format!("not a properties file: {e}"),
+        })?;
     Ok(settings)
 }
 
@@ -203,9 +225,12 @@ fn without_quorum_listeners(mut settings: Vec<Setting>, warnings: &mut Vec<Strin
 }
 
 fn unknown(setting: &Setting) -> String {
-    let nearest = keys::all().map(|d| d.name).map(|name| (distance(&setting.key, name), name)).min();
+    let changes_max = setting.key.len() / 3;
+    // At least as many changes as the lengths differ by: a key that is a page long is compared with nothing.
+    let names = keys::all().map(|d| d.name).filter(|n| n.len().abs_diff(setting.key.len()) <= changes_max);
+    let nearest = names.map(|name| (distance(&setting.key, name), name)).min();
     let hint = match nearest {
-        Some((changes, name)) if changes <= setting.key.len() / 3 => format!("; did you mean {name}?"),
+        Some((changes, name)) if changes <= changes_max => format!("; did you mean {name}?"),
         _ => "; `aquifer config` prints those there are".to_string(),
     };
     format!("{}: there is no key {}{hint}", setting.place, setting.key)

@@ -86,7 +86,7 @@ pub fn open(url: &str, env: &Env) -> Result<Arc<dyn Store>, OpenError> {
 
 /// A parsed storage URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub enum Place {
     /// A local path.
     Directory(std::path::PathBuf),
     /// This process.
@@ -101,17 +101,24 @@ pub(crate) enum Place {
 
 /// A bucket and what the URL says about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Bucket {
+pub struct Bucket {
     /// For messages.
-    pub(crate) url: String,
-    pub(crate) name: String,
+    pub url: String,
+    /// Without the root.
+    pub name: String,
     /// Without slashes at its ends; may be empty.
-    pub(crate) root: String,
-    pub(crate) endpoint: Option<String>,
-    pub(crate) region: Option<String>,
+    pub root: String,
+    /// Where the cloud is not the provider's own.
+    pub endpoint: Option<String>,
+    /// The provider's name for it.
+    pub region: Option<String>,
 }
 
-pub(crate) fn parse(text: &str) -> Result<Place, OpenError> {
+/// Reads a storage URL; a text without `://` is a path.
+///
+/// # Errors
+/// [`OpenError::BadUrl`], with the remedy and without secrets.
+pub fn parse(text: &str) -> Result<Place, OpenError> {
     let bad = |why: &str| OpenError::BadUrl { url: without_secrets(text), why: why.to_owned() };
     if text.is_empty() {
         return Err(bad("empty"));

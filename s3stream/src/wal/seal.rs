@@ -300,7 +300,7 @@ pub(super) fn seal_object(lane: LaneId, number: LaneNumber, nonce: Nonce, note: 
 }
 
 /// What the owner found at a number where it wanted to put its own object.
-pub(super) fn read_fence(lane: LaneId, number: LaneNumber, bytes: Bytes) -> FencedBy {
+pub fn read_fence(lane: LaneId, number: LaneNumber, bytes: Bytes) -> FencedBy {
     let tail = Tail { object_len: bytes.len() as u64, bytes };
     match classify_tail(lane, number, &tail) {
         Ok(Found::Seal { nonce, note }) => FencedBy::Seal { nonce, note },

@@ -32,7 +32,7 @@ mod commit;
 mod offsets;
 mod rebalance;
 mod shard;
-mod subscription;
+pub mod subscription;
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@
 use super::record::{Reader, RecordError};
 
 /// Topics of a ConsumerProtocolSubscription of any version.
-pub(super) fn topics(metadata: &[u8]) -> Result<Vec<String>, RecordError> {
+pub fn topics(metadata: &[u8]) -> Result<Vec<String>, RecordError> {
     let mut reader = Reader::plain(metadata);
     let version = reader.i16()?;
     if version < 0 {
