@@ -4,8 +4,8 @@
 //! record costs one `send` and one delivery callback that adds to a counter; payloads come from a pool made once.
 //! Settings are the client's defaults except where a caller names one.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -23,6 +23,9 @@ use crate::process::poll_until;
 
 /// Bytes of every benchmark record.
 pub const RECORD_BYTES: usize = 1024;
+
+/// How often the client tells how many requests it has sent.
+const STATISTICS: Duration = Duration::from_secs(1);
 
 /// How long nothing may happen before a run is given up.
 pub const STALL: Duration = Duration::from_secs(60);
@@ -87,6 +90,8 @@ pub fn create_configured_topic(
 pub struct Acks {
     delivered: AtomicU64,
     failed: AtomicU64,
+    /// librdkafka's newest statistics, where they were asked for.
+    statistics: Mutex<Vec<u8>>,
 }
 
 impl Acks {
@@ -113,7 +118,13 @@ impl Acks {
 #[derive(Clone, Debug, Default)]
 pub struct Counting(pub Arc<Acks>);
 
-impl ClientContext for Counting {}
+impl ClientContext for Counting {
+    fn stats_raw(&self, statistics: &[u8]) {
+        let mut kept = self.0.statistics.lock().expect("no holder panics");
+        kept.clear();
+        kept.extend_from_slice(statistics);
+    }
+}
 
 impl ProducerContext for Counting {
     type DeliveryOpaque = ();
@@ -139,7 +150,35 @@ pub struct Load<'a> {
     pub settings: &'a [(&'a str, &'a str)],
 }
 
-/// Produces a load and returns the time from the first send to the last acknowledgement.
+/// A load that was produced.
+pub struct Produced {
+    /// From the first send to the last acknowledgement.
+    pub took: Duration,
+    records: u64,
+    acks: Arc<Acks>,
+    // Its own thread goes on to take the statistics.
+    _producer: ThreadedProducer<Counting>,
+}
+
+impl Produced {
+    /// How many Produce requests it took, as the client counts them. Waits for its next statistics: not to be called
+    /// while anything is measured.
+    pub fn requests(&self) -> Result<u64> {
+        poll_until("the client's statistics", 5 * STATISTICS, Duration::from_millis(20), || {
+            let statistics = self.acks.statistics.lock().expect("no holder panics");
+            Ok(serde_json::from_slice(&statistics).ok().and_then(|all| requests(&all, self.records)))
+        })
+    }
+}
+
+/// The Produce requests in statistics that were taken when all `records` had been sent.
+fn requests(statistics: &serde_json::Value, records: u64) -> Option<u64> {
+    let sent = statistics["txmsgs"].as_u64()?;
+    let brokers = statistics["brokers"].as_object()?;
+    (sent >= records).then(|| brokers.values().filter_map(|b| b["req"]["Produce"].as_u64()).sum())
+}
+
+/// Produces a load until everything is acknowledged.
 ///
 /// `progress` is told the records acknowledged, at most every second. Fails when a record is not delivered or
 /// nothing moves for [`STALL`].
@@ -148,10 +187,11 @@ pub fn produce(
     payloads: &Payloads,
     load: &Load<'_>,
     mut progress: impl FnMut(u64),
-) -> Result<Duration> {
+) -> Result<Produced> {
     let acks = Arc::new(Acks::default());
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", bootstrap).set("acks", "all");
+    config.set("statistics.interval.ms", STATISTICS.as_millis().to_string());
     for (key, value) in load.settings {
         config.set(*key, *value);
     }
@@ -183,7 +223,7 @@ pub fn produce(
         watch.look(acks.delivered(), &mut progress)?;
         std::thread::sleep(Duration::from_micros(200));
     }
-    Ok(started.elapsed())
+    Ok(Produced { took: started.elapsed(), records: load.records, acks, _producer: producer })
 }
 
 /// A consumer assigned to every partition of a topic, from offset 0 on. No group: nothing is committed.
@@ -256,5 +296,25 @@ impl Watch {
             progress(count);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_counted_once_everything_was_sent() {
+        let statistics = serde_json::json!({
+            "txmsgs": 30,
+            "brokers": {
+                "127.0.0.1:9092/bootstrap": {"req": {"Metadata": 2, "Produce": 0}},
+                "127.0.0.1:9092/0": {"req": {"Produce": 4}},
+                "127.0.0.1:9093/1": {"req": {"Produce": 3}},
+            },
+        });
+        assert_eq!(requests(&statistics, 30), Some(7));
+        assert_eq!(requests(&statistics, 31), None);
+        assert_eq!(requests(&serde_json::Value::Null, 0), None);
     }
 }

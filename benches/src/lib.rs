@@ -12,15 +12,22 @@
 //! | [`client`]  | the lean librdkafka client: records, topics, a counting producer, a counting consumer |
 //! | [`measure`] | one module per measurement |
 //! | [`report`]  | figures to table and JSON |
+//! | [`goals`]   | what is aimed at, and whether a run reached it |
+//! | [`machine`] | on what, and of which versions |
+//! | [`chart`], [`docs`] | `docs/performance.svg` and `docs/performance.md` |
 //!
 //! The client runs in this process and the broker in its own, so the broker's CPU time never holds the client's.
 //! The broker is not linked in: the tests use the same rig, and neither waits for the other to compile.
-//! Criterion benches of pure pieces have their place in `benches/benches/`.
+//! The hot pure pieces are measured by criterion in `benches/benches/` (`cargo bench -p aquifer-benches`), which do link it.
 
 // A benchmark measures the machine's own time; there is no simulated clock to respect here.
 #![allow(clippy::disallowed_methods)]
 
+pub mod chart;
 pub mod client;
+pub mod docs;
+pub mod goals;
+pub mod machine;
 pub mod measure;
 pub mod peers;
 pub mod probe;

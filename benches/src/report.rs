@@ -1,19 +1,19 @@
-//! Figures, and how they are shown: a table with the ratio to Kafka, and JSON for machines.
+//! Figures, and how they are shown: a table with the ratio to Kafka, plain or in Markdown, and JSON for machines.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
 /// The peer that ratios are taken against.
-const REFERENCE: &str = "kafka";
+pub const REFERENCE: &str = "kafka";
 
 /// One measured number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
     /// What it is, stable for machines: `produce.throughput`.
-    pub key: &'static str,
+    pub key: String,
     /// What it is, for people.
-    pub label: &'static str,
+    pub label: String,
     /// Its unit.
     pub unit: &'static str,
     /// The number.
@@ -21,8 +21,15 @@ pub struct Figure {
 }
 
 /// Makes a figure.
-pub fn figure(key: &'static str, label: &'static str, unit: &'static str, value: f64) -> Figure {
-    Figure { key, label, unit, value }
+pub fn figure(key: impl Into<String>, label: impl Into<String>, unit: &'static str, value: f64) -> Figure {
+    Figure { key: key.into(), label: label.into(), unit, value }
+}
+
+impl Figure {
+    /// A rate; of everything else, less is better.
+    pub fn more_is_better(&self) -> bool {
+        self.unit == "MiB/s"
+    }
 }
 
 /// All figures of one run.
@@ -30,7 +37,7 @@ pub fn figure(key: &'static str, label: &'static str, unit: &'static str, value:
 pub struct Report {
     peers: Vec<String>,
     rows: Vec<Figure>,
-    values: BTreeMap<(&'static str, String), f64>,
+    values: BTreeMap<(String, String), f64>,
 }
 
 impl Report {
@@ -40,7 +47,7 @@ impl Report {
             self.peers.push(peer.to_owned());
         }
         for figure in figures {
-            self.values.insert((figure.key, peer.to_owned()), figure.value);
+            self.values.insert((figure.key.clone(), peer.to_owned()), figure.value);
             if !self.rows.iter().any(|row| row.key == figure.key) {
                 self.rows.push(figure);
             }
@@ -49,24 +56,50 @@ impl Report {
 
     /// The table: a row per figure, a column per peer, `×` the ratio to Kafka where Kafka was measured too.
     pub fn table(&self) -> String {
-        let mut lines = vec![self.header()];
+        align(&self.lines())
+    }
+
+    /// The same table in Markdown.
+    pub fn markdown(&self) -> String {
+        let mut text = String::new();
+        for (n, line) in self.lines().iter().enumerate() {
+            text += &format!("| {} |\n", line.join(" | "));
+            if n == 0 {
+                let columns = (0..line.len()).map(|c| if c < 2 { "---" } else { "---:" });
+                text += &format!("|{}|\n", columns.collect::<Vec<_>>().join("|"));
+            }
+        }
+        text
+    }
+
+    /// What was measured, in the order of the table.
+    pub fn rows(&self) -> Vec<&Figure> {
         let mut rows: Vec<&Figure> = self.rows.iter().collect();
         // Rows of one measurement stand together though a later peer may have brought some of them.
-        let order = |key: &str| self.rows.iter().position(|r| family(r.key) == family(key));
-        rows.sort_by_key(|row| order(row.key));
-        for row in rows {
-            let mut cells = vec![row.label.to_owned(), row.unit.to_owned()];
-            let reference = self.value(row.key, REFERENCE);
+        let order = |key: &str| self.rows.iter().position(|r| family(&r.key) == family(key));
+        rows.sort_by_key(|row| order(&row.key));
+        rows
+    }
+
+    /// Who was measured beside [`REFERENCE`].
+    pub fn challengers(&self) -> impl Iterator<Item = &str> {
+        self.peers.iter().map(String::as_str).filter(|peer| *peer != REFERENCE)
+    }
+
+    fn lines(&self) -> Vec<Vec<String>> {
+        let mut lines = vec![self.header()];
+        for row in self.rows() {
+            let mut cells = vec![row.label.clone(), row.unit.to_owned()];
             for peer in &self.peers {
-                cells.push(self.value(row.key, peer).map_or("–".into(), number));
+                cells.push(self.value(&row.key, peer).map_or("–".into(), number));
                 if peer != REFERENCE {
-                    let ratio = self.value(row.key, peer).zip(reference).filter(|(_, r)| *r > 0.0);
-                    cells.push(ratio.map_or(String::new(), |(v, r)| format!("{} ×", number(v / r))));
+                    let ratio = self.ratio(&row.key, peer);
+                    cells.push(ratio.map_or(String::new(), |ratio| format!("{} ×", number(ratio))));
                 }
             }
             lines.push(cells);
         }
-        align(&lines)
+        lines
     }
 
     fn header(&self) -> Vec<String> {
@@ -87,15 +120,22 @@ impl Report {
             let peers: Map<String, Value> = self
                 .peers
                 .iter()
-                .filter_map(|peer| Some((peer.clone(), json!(self.value(row.key, peer)?))))
+                .filter_map(|peer| Some((peer.clone(), json!(self.value(&row.key, peer)?))))
                 .collect();
-            figures.insert(row.key.into(), json!({"label": row.label, "unit": row.unit, "peers": peers}));
+            figures.insert(row.key.clone(), json!({"label": row.label, "unit": row.unit, "peers": peers}));
         }
         json!({ "figures": figures })
     }
 
-    fn value(&self, key: &'static str, peer: &str) -> Option<f64> {
-        self.values.get(&(key, peer.to_owned())).copied()
+    /// A figure of a peer.
+    pub fn value(&self, key: &str, peer: &str) -> Option<f64> {
+        self.values.get(&(key.to_owned(), peer.to_owned())).copied()
+    }
+
+    /// A figure of a peer in units of Kafka's, where both were measured.
+    pub fn ratio(&self, key: &str, peer: &str) -> Option<f64> {
+        let reference = self.value(key, REFERENCE).filter(|r| *r > 0.0)?;
+        Some(self.value(key, peer)? / reference)
     }
 }
 
@@ -104,7 +144,7 @@ fn family(key: &str) -> &str {
 }
 
 /// Three significant digits.
-fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     match value.abs() {
         v if v >= 100.0 => format!("{value:.0}"),
         v if v >= 10.0 => format!("{value:.1}"),
@@ -149,6 +189,9 @@ mod tests {
         let rows: Vec<Vec<&str>> = table.lines().map(|l| l.split_whitespace().collect()).collect();
         assert_eq!(rows[2], ["produce", "CPU·s/GiB", "1.00", "0.250", "×", "4.00"]);
         assert_eq!(rows[3], ["idle", "MiB", "–", "385"]);
+        let markdown = report.markdown();
+        assert_eq!(markdown.lines().nth(1), Some("|---|---|---:|---:|---:|"));
+        assert_eq!(markdown.lines().nth(2), Some("| produce | CPU·s/GiB | 1.00 | 0.250 × | 4.00 |"));
         assert_eq!(report.json()["figures"]["produce.cpu"]["peers"]["kafka"], 4.0);
     }
 }

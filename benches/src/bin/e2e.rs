@@ -6,11 +6,14 @@
 
 #![allow(clippy::disallowed_methods)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use benches::client::Payloads;
+use benches::docs;
+use benches::goals::{self, Verdict};
+use benches::machine;
 use benches::measure::{self, Plan, Run};
 use benches::peers::{Peer, PeerKind};
 use benches::report::{Figure, Report};
@@ -19,17 +22,17 @@ use clap::{Parser, ValueEnum};
 /// Measures Aquifer beside its peers with one lean librdkafka client.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Peers, in this order; all of them when none is named.
+    /// Peers to start, in this order; all of them when none is named and no running broker is given.
     #[arg(value_enum)]
     peers: Vec<PeerKind>,
-    /// Measure this running broker (host:port) and start none.
-    #[arg(long, requires = "pid", conflicts_with = "peers")]
-    bootstrap: Option<String>,
-    /// Process id of that broker.
-    #[arg(long, requires = "bootstrap")]
+    /// Measure this broker, which runs already, before the named peers. It keeps the topics bench-*, which must be new.
+    #[arg(long, value_name = "HOST:PORT")]
+    broker: Option<String>,
+    /// Process id of that broker, if it is on this machine: without it no CPU time and memory.
+    #[arg(long, requires = "broker")]
     pid: Option<u32>,
     /// Name of that broker in the table.
-    #[arg(long, default_value = "given")]
+    #[arg(long, default_value = "given", requires = "broker")]
     name: String,
     /// Measurements to make; all when none is named.
     #[arg(long, value_enum, value_delimiter = ',')]
@@ -43,6 +46,12 @@ struct Arguments {
     /// MiB of warm-up before it.
     #[arg(long)]
     warm_up_mib: Option<u64>,
+    /// MiB to produce in requests of 16 KiB.
+    #[arg(long)]
+    small_requests_mib: Option<u64>,
+    /// MiB to add to the log before the broker is killed with SIGKILL and started again.
+    #[arg(long)]
+    restart_mib: Option<u64>,
     /// A property for Aquifer, KEY=VALUE.
     #[arg(long = "set")]
     settings: Vec<String>,
@@ -50,8 +59,11 @@ struct Arguments {
     #[arg(long)]
     dir: Option<PathBuf>,
     /// Write the figures here as JSON too.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write docs/performance.md and docs/performance.svg.
+    #[arg(long)]
+    docs: bool,
     /// Seed of the random records.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -61,10 +73,12 @@ struct Arguments {
 enum Measurement {
     Start,
     Produce,
+    Produce16k,
     Replay,
     SmallBatches,
     Latency,
     Puts,
+    Memory,
     Restart,
 }
 
@@ -84,29 +98,43 @@ fn run(arguments: &Arguments) -> Result<()> {
     let mut report = Report::default();
     let mut failures = Vec::new();
 
-    if let (Some(bootstrap), Some(pid)) = (&arguments.bootstrap, arguments.pid) {
-        let mut peer = Peer::given(&arguments.name, bootstrap, pid);
+    if let Some(bootstrap) = &arguments.broker {
+        let mut peer = Peer::given(&arguments.name, bootstrap, arguments.pid);
         measure_peer(&mut peer, arguments, &plan, &payloads, &mut report, &mut failures);
-    } else {
-        let peers = if arguments.peers.is_empty() { PeerKind::value_variants() } else { &arguments.peers };
-        for kind in peers {
-            let base = arguments.dir.clone().unwrap_or_else(std::env::temp_dir);
-            std::fs::create_dir_all(&base)?;
-            let dir = tempfile::Builder::new().prefix("aquifer-bench-").tempdir_in(base)?;
-            eprintln!("[{}] starting", kind.name());
-            match Peer::start(*kind, dir.path(), &arguments.settings) {
-                Ok(mut peer) => {
-                    measure_peer(&mut peer, arguments, &plan, &payloads, &mut report, &mut failures)
-                }
-                Err(error) => fail(&mut failures, kind.name(), "start", &error),
-            }
+    }
+    let peers = match (&arguments.peers[..], &arguments.broker) {
+        ([], None) => PeerKind::value_variants(),
+        (named, _) => named,
+    };
+    for kind in peers {
+        let base = arguments.dir.clone().unwrap_or_else(std::env::temp_dir);
+        std::fs::create_dir_all(&base)?;
+        let dir = tempfile::Builder::new().prefix("aquifer-bench-").tempdir_in(base)?;
+        eprintln!("[{}] starting", kind.name());
+        match Peer::start(*kind, dir.path(), &arguments.settings) {
+            Ok(mut peer) => measure_peer(&mut peer, arguments, &plan, &payloads, &mut report, &mut failures),
+            Err(error) => fail(&mut failures, kind.name(), "start", &error),
         }
     }
 
     println!("{}", report.table());
+    for goal in goals::judge(&report) {
+        for Verdict { peer, found, reached } in &goal.verdicts {
+            let verdict = if *reached { "reached" } else { "NOT REACHED" };
+            println!("{verdict:<12}{peer:<19}{}: {found}, goal {}", goal.label, goal.bound);
+        }
+    }
+    let facts = machine::facts(peers);
     if let Some(path) = &arguments.json {
-        let text = serde_json::to_string_pretty(&report.json())?;
-        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+        let mut all = report.json();
+        all["goals"] = goals::json(&report);
+        all["run"] = machine::json(&facts);
+        all["command"] = machine::command().into();
+        std::fs::write(path, serde_json::to_string_pretty(&all)?)
+            .with_context(|| format!("write {}", path.display()))?;
+    }
+    if arguments.docs {
+        docs::write(&Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("docs"), &report, &facts)?;
     }
     if failures.is_empty() {
         return Ok(());
@@ -118,6 +146,8 @@ fn plan(arguments: &Arguments) -> Plan {
     let mut plan = if arguments.quick { Plan::quick() } else { Plan::full() };
     plan.size_mib = arguments.size_mib.unwrap_or(plan.size_mib);
     plan.warm_up_mib = arguments.warm_up_mib.unwrap_or(plan.warm_up_mib);
+    plan.small_requests_mib = arguments.small_requests_mib.unwrap_or(plan.small_requests_mib);
+    plan.restart_mib = arguments.restart_mib.unwrap_or(plan.restart_mib);
     plan
 }
 
@@ -132,15 +162,15 @@ fn measure_peer(
 ) {
     let wanted = |m: Measurement| arguments.only.is_empty() || arguments.only.contains(&m);
     let name = peer.name.clone();
-    let mut run = Run { peer, plan, payloads };
+    let mut run = Run { peer, plan, payloads, produced_bytes: 0 };
 
-    let warms = [Measurement::Produce, Measurement::Replay, Measurement::SmallBatches, Measurement::Latency];
+    let cold = [Measurement::Start, Measurement::Puts, Measurement::Memory, Measurement::Restart];
     let mut warm = false;
     for measurement in Measurement::value_variants() {
         if !wanted(*measurement) {
             continue;
         }
-        if !warm && warms.contains(measurement) {
+        if !warm && !cold.contains(measurement) {
             warm = true;
             if let Err(error) = measure::produce::warm_up(&mut run) {
                 return fail(failures, &name, "warm-up", &error);
@@ -148,11 +178,13 @@ fn measure_peer(
         }
         let found: Result<Vec<Figure>> = match measurement {
             Measurement::Start => measure::start::run(&mut run),
-            Measurement::Produce => measure::produce::run(&mut run),
+            Measurement::Produce => measure::produce::large(&mut run),
+            Measurement::Produce16k => measure::produce::small_requests(&mut run),
             Measurement::Replay => measure::replay::run(&mut run, wanted(Measurement::Produce)),
             Measurement::SmallBatches => measure::small_batches::run(&mut run),
             Measurement::Latency => measure::latency::run(&mut run),
             Measurement::Puts => measure::puts::run(&mut run),
+            Measurement::Memory => measure::memory::run(&mut run),
             Measurement::Restart => measure::restart::run(&mut run),
         };
         match found {

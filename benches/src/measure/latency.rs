@@ -80,6 +80,7 @@ pub fn run(run: &mut Run<'_>) -> Result<Vec<Figure>> {
         let received = reader.join().expect("the reader does not panic");
         sent.and(received)
     })?;
+    run.produced_bytes += records * client::RECORD_BYTES as u64;
     let micros = acks.micros.lock().expect("no holder panics");
     let ms = |histogram: &Histogram<u64>, q: f64| histogram.value_at_quantile(q) as f64 / 1e3;
     Ok(vec![

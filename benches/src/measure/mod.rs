@@ -1,16 +1,19 @@
 //! One module per measurement. Each takes a running peer and the plan, and returns figures.
 //!
-//! Order of a run, per peer: [`start`] (empty), [`produce`] with its warm-up, [`replay`] of what was produced,
-//! [`small_batches`], [`latency`], [`puts`], and last [`restart`], because a broker that was killed is cold again.
+//! Order of a run, per peer: [`start`] (empty), [`produce`] with its warm-up and once more in small requests,
+//! [`replay`] of what was produced, [`small_batches`], [`latency`], [`puts`], [`memory`] after all that, and last
+//! [`restart`], because a broker that was killed is cold again.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::client::{Payloads, RECORD_BYTES};
+use crate::client::{self, Load, Payloads, Produced, RECORD_BYTES};
 use crate::peers::Peer;
+use crate::report::{Figure, figure};
 
 pub mod latency;
+pub mod memory;
 pub mod produce;
 pub mod puts;
 pub mod replay;
@@ -30,13 +33,15 @@ pub struct Plan {
     pub warm_up_mib: u64,
     /// MiB produced and replayed under measurement.
     pub size_mib: u64,
+    /// MiB produced in requests of 16 KiB.
+    pub small_requests_mib: u64,
     /// Measured one-record batches.
     pub small_batches: u64,
     /// Measured seconds at 200 records a second.
     pub latency_seconds: u64,
     /// Seconds of each PUT count.
     pub puts_seconds: u64,
-    /// MiB in the log when the broker is killed.
+    /// MiB added to the log before the broker is killed.
     pub restart_mib: u64,
 }
 
@@ -46,6 +51,7 @@ impl Plan {
         Plan {
             warm_up_mib: 1024,
             size_mib: 2048,
+            small_requests_mib: 1024,
             small_batches: 100_000,
             latency_seconds: 30,
             puts_seconds: 10,
@@ -58,6 +64,7 @@ impl Plan {
         Plan {
             warm_up_mib: 256,
             size_mib: 512,
+            small_requests_mib: 256,
             small_batches: 20_000,
             latency_seconds: 8,
             puts_seconds: 4,
@@ -79,6 +86,8 @@ pub struct Run<'a> {
     pub plan: &'a Plan,
     /// Record values.
     pub payloads: &'a Payloads,
+    /// Bytes of records that this run has put into the peer's log.
+    pub produced_bytes: u64,
 }
 
 impl Run<'_> {
@@ -86,42 +95,92 @@ impl Run<'_> {
     pub fn say(&self, text: &str) {
         eprintln!("[{}] {text}", self.peer.name);
     }
+
+    /// Produces a load, telling its progress.
+    pub fn produce(&mut self, what: &str, load: &Load<'_>) -> Result<Produced> {
+        let mib = |records: u64| records * RECORD_BYTES as u64 / MIB;
+        let total = mib(load.records);
+        let produced = client::produce(&self.peer.bootstrap, self.payloads, load, |acked| {
+            self.say(&format!("{what}: {} of {total} MiB", mib(acked)));
+        })?;
+        self.produced_bytes += load.records * RECORD_BYTES as u64;
+        self.say(&format!("{what}: {total} MiB in {:.1?}", produced.took));
+        Ok(produced)
+    }
+
+    /// Produces a load under measurement: throughput, the requests it took, and what a GiB and 1,000 requests cost.
+    /// Keys begin with `key`, labels with `label`.
+    pub fn measure_produce(&mut self, key: &str, label: &str, load: &Load<'_>) -> Result<Vec<Figure>> {
+        let meter = CpuMeter::start(self.peer)?;
+        let produced = self.produce(label, load)?;
+        let cpu = meter.stop(self.peer)?;
+        let requests = produced.requests()?;
+        let bytes = load.records * RECORD_BYTES as u64;
+        let mut figures = vec![
+            figure(format!("{key}.throughput"), label, "MiB/s", mib_per_second(bytes, produced.took)),
+            figure(
+                format!("{key}.request"),
+                format!("{label}, mean request"),
+                "KiB",
+                bytes as f64 / 1024.0 / requests as f64,
+            ),
+        ];
+        figures.extend(cpu.figures(key, label, bytes));
+        if let Some(broker) = cpu.broker {
+            figures.push(figure(
+                format!("{key}.cpu_requests"),
+                format!("{label}, broker CPU"),
+                "CPU·s/1,000 requests",
+                broker.as_secs_f64() * 1e3 / requests as f64,
+            ));
+        }
+        Ok(figures)
+    }
 }
 
 /// CPU time of broker and store over a stretch of work.
 pub struct CpuMeter {
-    broker: Duration,
+    broker: Option<Duration>,
     store: Option<Duration>,
-    from: Instant,
 }
 
 /// What a [`CpuMeter`] read.
 #[derive(Clone, Copy, Debug)]
 pub struct CpuUsed {
-    /// The broker's CPU time.
-    pub broker: Duration,
+    /// The broker's CPU time, where its process id is known.
+    pub broker: Option<Duration>,
     /// The store's, where it is a process of its own.
     pub store: Option<Duration>,
-    /// Wall time.
-    pub wall: Duration,
+}
+
+impl CpuUsed {
+    /// CPU seconds per GiB of `bytes`.
+    pub fn figures(&self, key: &str, label: &str, bytes: u64) -> Vec<Figure> {
+        let per_gib = |name: &str, who: &str, cpu: Option<Duration>| {
+            let value = cpu?.as_secs_f64() * GIB as f64 / bytes as f64;
+            Some(figure(format!("{key}.{name}"), format!("{label}, {who} CPU"), "CPU·s/GiB", value))
+        };
+        [per_gib("cpu", "broker", self.broker), per_gib("store_cpu", "store", self.store)]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
 }
 
 impl CpuMeter {
     /// Begins a stretch.
     pub fn start(peer: &Peer) -> Result<CpuMeter> {
-        Ok(CpuMeter { broker: peer.broker_cpu()?, store: peer.store_cpu()?, from: Instant::now() })
+        Ok(CpuMeter { broker: peer.broker_cpu()?, store: peer.store_cpu()? })
     }
 
     /// Ends it.
     pub fn stop(self, peer: &Peer) -> Result<CpuUsed> {
-        let store = peer.store_cpu()?.zip(self.store).map(|(now, then)| now - then);
-        Ok(CpuUsed { broker: peer.broker_cpu()? - self.broker, store, wall: self.from.elapsed() })
+        let used = |now: Option<Duration>, then| now.zip(then).map(|(now, then)| now - then);
+        Ok(CpuUsed {
+            broker: used(peer.broker_cpu()?, self.broker),
+            store: used(peer.store_cpu()?, self.store),
+        })
     }
-}
-
-/// CPU seconds per GiB of `bytes`.
-pub fn per_gib(cpu: Duration, bytes: u64) -> f64 {
-    cpu.as_secs_f64() * GIB as f64 / bytes as f64
 }
 
 /// MiB per second.

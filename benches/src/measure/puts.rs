@@ -38,7 +38,7 @@ fn rate(run: &mut Run<'_>, root: &Path, topic: &str, partitions: i32) -> Result<
         settings: ONE_RECORD,
     };
     let before = lane_objects(root)?;
-    let took = client::produce(&run.peer.bootstrap, run.payloads, &load, |_| {})?;
+    let took = run.produce(&format!("{RECORDS_PER_SECOND} records/s to {topic}"), &load)?.took;
     let puts = lane_objects(root)? - before;
     run.say(&format!("{puts} PUTs in {took:.1?} for {partitions} partitions"));
     Ok(puts as f64 / took.as_secs_f64())

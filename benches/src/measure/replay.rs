@@ -4,7 +4,7 @@
 
 use anyhow::Result;
 
-use super::{CpuMeter, MIB, Run, mib_per_second, per_gib, produce, records};
+use super::{CpuMeter, MIB, Run, mib_per_second, produce, records};
 use crate::client::{self, RECORD_BYTES};
 use crate::report::{Figure, figure};
 
@@ -19,18 +19,8 @@ pub fn run(run: &mut Run<'_>, produced: bool) -> Result<Vec<Figure>> {
     let took = read(run, "replay", topic, mib)?;
     let cpu = meter.stop(run.peer)?;
     let bytes = mib * MIB;
-    let mut figures = vec![
-        figure("replay.throughput", "warm replay", "MiB/s", mib_per_second(bytes, took)),
-        figure("replay.cpu", "warm replay, broker CPU", "CPU·s/GiB", per_gib(cpu.broker, bytes)),
-    ];
-    if let Some(store) = cpu.store {
-        figures.push(figure(
-            "replay.store_cpu",
-            "warm replay, store CPU",
-            "CPU·s/GiB",
-            per_gib(store, bytes),
-        ));
-    }
+    let mut figures = vec![figure("replay.throughput", "warm replay", "MiB/s", mib_per_second(bytes, took))];
+    figures.extend(cpu.figures("replay", "warm replay", bytes));
     Ok(figures)
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::{Run, records};
+use super::{MIB, Run, records};
 use crate::client::{self, Load};
 use crate::probe;
 use crate::report::{Figure, figure};
@@ -25,8 +25,9 @@ pub fn run(run: &mut Run<'_>) -> Result<Vec<Figure>> {
     client::create_topic(&run.peer.bootstrap, TOPIC, PARTITIONS)?;
     let load =
         Load { topic: TOPIC, partitions: PARTITIONS, records: records(mib), per_second: None, settings: &[] };
-    client::produce(&run.peer.bootstrap, run.payloads, &load, |_| {})?;
-    run.say(&format!("kill -9 after {mib} MiB"));
+    run.produce("before kill -9", &load)?;
+    let in_log = run.produced_bytes as f64 / MIB as f64;
+    run.say(&format!("kill -9 with {in_log:.0} MiB in the log"));
     let Some(broker) = run.peer.ours() else { return Ok(vec![]) };
     broker.kill()?;
     let (from, metadata) = broker.start_again()?;
@@ -34,6 +35,7 @@ pub fn run(run: &mut Run<'_>) -> Result<Vec<Figure>> {
     ensure!(end as u64 >= load.records, "{} records were acknowledged, {end} are there", load.records);
     run.say(&format!("back in {metadata:.1?}, recovered in {recovered:.1?}"));
     Ok(vec![
+        figure("restart.log", "records in the log at kill -9", "MiB", in_log),
         figure("restart.metadata", "restart after kill -9, to Metadata", "ms", metadata.as_secs_f64() * 1e3),
         figure(
             "restart.recovered",

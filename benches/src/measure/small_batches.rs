@@ -5,9 +5,9 @@
 
 use anyhow::Result;
 
-use super::{CpuMeter, Run, mib_per_second, per_gib};
-use crate::client::{self, Load, RECORD_BYTES};
-use crate::report::{Figure, figure};
+use super::Run;
+use crate::client::{self, Load};
+use crate::report::Figure;
 
 /// The topic, shared with the PUT count.
 pub const TOPIC: &str = "bench-1000-partitions";
@@ -19,52 +19,13 @@ const WARM_UP_RECORDS: u64 = 20;
 /// Client settings that make every batch hold one record.
 pub const ONE_RECORD: &[(&str, &str)] = &[("linger.ms", "0"), ("batch.num.messages", "1")];
 
-/// Measures throughput and the broker's CPU time per GiB and per batch.
+/// Measures throughput and the broker's CPU time per GiB and per request, which is per record.
 pub fn run(run: &mut Run<'_>) -> Result<Vec<Figure>> {
     client::create_topic(&run.peer.bootstrap, TOPIC, PARTITIONS)?;
-    send(run, "one-record batches, warm-up", WARM_UP_RECORDS * PARTITIONS as u64)?;
-    let meter = CpuMeter::start(run.peer)?;
-    let took = send(run, "one-record batches", run.plan.small_batches)?;
-    let cpu = meter.stop(run.peer)?;
-    let batches = run.plan.small_batches;
-    let bytes = batches * RECORD_BYTES as u64;
-    let mut figures = vec![
-        figure(
-            "small.throughput",
-            "one-record batches, 1,000 partitions",
-            "MiB/s",
-            mib_per_second(bytes, took),
-        ),
-        figure("small.cpu", "one-record batches, broker CPU", "CPU·s/GiB", per_gib(cpu.broker, bytes)),
-        figure(
-            "small.cpu_batch",
-            "one-record batches, broker CPU",
-            "µs/batch",
-            cpu.broker.as_secs_f64() * 1e6 / batches as f64,
-        ),
-    ];
-    if let Some(store) = cpu.store {
-        figures.push(figure(
-            "small.store_cpu",
-            "one-record batches, store CPU",
-            "CPU·s/GiB",
-            per_gib(store, bytes),
-        ));
-    }
-    Ok(figures)
+    run.produce("one-record batches, warm-up", &load(WARM_UP_RECORDS * PARTITIONS as u64))?;
+    run.measure_produce("small", "produce, 1 KiB requests, 1,000 partitions", &load(run.plan.small_batches))
 }
 
-fn send(run: &mut Run<'_>, what: &str, batches: u64) -> Result<std::time::Duration> {
-    let load = Load {
-        topic: TOPIC,
-        partitions: PARTITIONS,
-        records: batches,
-        per_second: None,
-        settings: ONE_RECORD,
-    };
-    let took = client::produce(&run.peer.bootstrap, run.payloads, &load, |acked| {
-        run.say(&format!("{what}: {acked} of {batches}"));
-    })?;
-    run.say(&format!("{what}: {batches} in {took:.1?}"));
-    Ok(took)
+fn load(records: u64) -> Load<'static> {
+    Load { topic: TOPIC, partitions: PARTITIONS, records, per_second: None, settings: ONE_RECORD }
 }

@@ -132,7 +132,7 @@ pub struct Peer {
 
 enum Runs {
     Ours(Broker),
-    Elsewhere(u32),
+    Elsewhere(Option<u32>),
 }
 
 impl Peer {
@@ -167,8 +167,9 @@ impl Peer {
         })
     }
 
-    /// A broker that somebody else runs: measured, never started or ended.
-    pub fn given(name: &str, bootstrap: &str, pid: u32) -> Peer {
+    /// A broker that somebody else runs: measured, never started or ended. Without its process id there is nothing to
+    /// say of its CPU time and memory.
+    pub fn given(name: &str, bootstrap: &str, pid: Option<u32>) -> Peer {
         Peer {
             name: name.to_owned(),
             bootstrap: bootstrap.to_owned(),
@@ -187,9 +188,9 @@ impl Peer {
         }
     }
 
-    /// CPU time of the broker so far, the store's apart.
-    pub fn broker_cpu(&self) -> Result<Duration> {
-        process::cpu_time(self.pid()?)
+    /// CPU time of the broker so far, the store's apart, where its process id is known.
+    pub fn broker_cpu(&self) -> Result<Option<Duration>> {
+        self.pid()?.map(process::cpu_time).transpose()
     }
 
     /// CPU time of the store process so far, where there is one.
@@ -197,9 +198,9 @@ impl Peer {
         self.store.as_ref().map(|s| process::cpu_time(s.pid())).transpose()
     }
 
-    /// Resident memory of the broker.
-    pub fn resident(&self) -> Result<Resident> {
-        process::resident(self.pid()?)
+    /// Resident memory of the broker, where its process id is known.
+    pub fn resident(&self) -> Result<Option<Resident>> {
+        self.pid()?.map(process::resident).transpose()
     }
 
     /// Fails with its last words if the broker is gone.
@@ -207,9 +208,9 @@ impl Peer {
         self.ours().map_or(Ok(()), Broker::check)
     }
 
-    fn pid(&self) -> Result<u32> {
+    fn pid(&self) -> Result<Option<u32>> {
         match &self.broker {
-            Runs::Ours(broker) => broker.pid().context("the broker is not running"),
+            Runs::Ours(broker) => broker.pid().context("the broker is not running").map(Some),
             Runs::Elsewhere(pid) => Ok(*pid),
         }
     }
