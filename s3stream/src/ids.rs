@@ -45,6 +45,21 @@ pub struct LaneId {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LaneNumber(pub u64);
 
+/// An object of `data/`: whose it is, and a counter of that incarnation's own. Never reused (SAFETY F6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectId {
+    /// Who wrote it.
+    pub incarnation: Incarnation,
+    /// 0, 1, 2 … in the order in which they were begun.
+    pub counter: u64,
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.incarnation, self.counter)
+    }
+}
+
 impl LaneNumber {
     /// The number after this one.
     pub fn next(self) -> LaneNumber {
@@ -86,6 +101,27 @@ pub fn lane_prefix(lane: LaneId) -> String {
     format!("wal/{lane}/")
 }
 
+/// `data/`
+pub const DATA_PREFIX: &str = "data/";
+
+/// `data/<spread>/<incarnation>-<counter>`. The spread is the counter's last byte, its low digit first, so that stores which
+/// split by the front of a key share the load from the first object on.
+pub fn data_key(object: ObjectId) -> String {
+    let spread = (object.counter as u8).rotate_left(4);
+    let Incarnation { seq, index } = object.incarnation;
+    format!("{DATA_PREFIX}{spread:02x}/{seq:020}.{index}-{:020}", object.counter)
+}
+
+/// The object that a key of `data/` names; None for what is not one of ours.
+pub fn parse_data_key(key: &str) -> Option<ObjectId> {
+    let (_, name) = key.strip_prefix(DATA_PREFIX)?.split_once('/')?;
+    let (incarnation, counter) = name.split_once('-')?;
+    let (seq, index) = incarnation.split_once('.')?;
+    let incarnation = Incarnation { seq: seq.parse().ok()?, index: index.parse().ok()? };
+    let object = ObjectId { incarnation, counter: counter.parse().ok()? };
+    (data_key(object) == key).then_some(object)
+}
+
 /// `meta/log/<seq>`
 pub fn commit_key(seq: u64) -> String {
     format!("meta/log/{seq:020}")
@@ -114,5 +150,18 @@ mod tests {
         );
         assert!(lane_key(lane, LaneNumber(9)) < lane_key(lane, LaneNumber(10)));
         assert!(commit_key(99) < commit_key(100));
+    }
+
+    #[test]
+    fn a_data_key_names_its_object_and_nothing_else_does() {
+        let object = ObjectId { incarnation: Incarnation { seq: 7, index: 2 }, counter: 0x12f };
+        let key = data_key(object);
+        assert_eq!(key, "data/f2/00000000000000000007.2-00000000000000000303");
+        assert_eq!(parse_data_key(&key), Some(object));
+        for other in
+            ["data/f2/7.2-303", "data/00/00000000000000000007.2-00000000000000000303", "data/", "wal/x", ""]
+        {
+            assert_eq!(parse_data_key(other), None, "{other}");
+        }
     }
 }

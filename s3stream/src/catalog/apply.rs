@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::{Catalog, EpochSeal, LaneEnd, LaneEntry, LaneState, StorageRecord, StreamState, URL_BYTES_MAX};
-use crate::ids::{Incarnation, LaneId, LaneNumber, Nonce, StoreId, StreamEpoch, StreamId};
+use crate::ids::{Incarnation, LaneId, LaneNumber, Nonce, ObjectId, StoreId, StreamEpoch, StreamId};
 use crate::journal::MutationPoint;
 
 /// Why a record may not be applied. It changed nothing.
@@ -111,6 +111,50 @@ pub enum Illegal {
         /// As proposed.
         given: u64,
     },
+    /// An object that is there already, was released unseen, or is another's.
+    #[error("object {0} may not be introduced")]
+    NotIntroducible(ObjectId),
+    /// No such object, or it is condemned.
+    #[error("object {0} is not there")]
+    UnknownObject(ObjectId),
+    /// Something still refers to it.
+    #[error("object {0} is referenced")]
+    Referenced(ObjectId),
+    /// A part that does not go on where the stream's objects end, or is of an epoch that is not the lane's oldest.
+    #[error("stream {stream} has objects up to {uploaded}, a part of epoch {} from {start} does not follow", epoch.0)]
+    PartOutOfPlace {
+        /// Which.
+        stream: StreamId,
+        /// The end of what was uploaded.
+        uploaded: u64,
+        /// Of the part.
+        epoch: StreamEpoch,
+        /// Of the part.
+        start: u64,
+    },
+    /// Parts of one object in any other order than by stream and offset, or without records.
+    #[error("the parts of object {0} are not in order")]
+    PartsOutOfOrder(ObjectId),
+    /// The upload began from another place of the lane than its trim.
+    #[error("the lane of {incarnation} is trimmed to {trim}, not to {from}")]
+    OtherTrim {
+        /// Whose lane.
+        incarnation: Incarnation,
+        /// As the image says.
+        trim: LaneNumber,
+        /// As the proposer thought.
+        from: LaneNumber,
+    },
+    /// What takes the place of ranges does not cover what they do.
+    #[error("stream {stream} would lose what is in {start}..{end}")]
+    CoverageShrinks {
+        /// Which.
+        stream: StreamId,
+        /// Of the ranges to be replaced.
+        start: u64,
+        /// Of the ranges to be replaced.
+        end: u64,
+    },
     /// No number is left.
     #[error("no number after {0}")]
     Exhausted(u64),
@@ -147,7 +191,9 @@ impl Catalog {
             StorageRecord::LaneTrimmed { incarnation, trim } => self.trim_lane(at, incarnation, trim),
             StorageRecord::StreamCreated { stream, owner } => self.create_stream(stream, owner),
             StorageRecord::StreamDeleted { stream } => {
-                self.streams.remove(&stream).map(drop).ok_or(Illegal::UnknownStream(stream))
+                let state = self.streams.remove(&stream).ok_or(Illegal::UnknownStream(stream))?;
+                self.unreference(state.ranges.iter().map(|range| range.object).chain(state.checkpoint));
+                Ok(())
             }
             StorageRecord::StreamOpened { stream, to } => self.open_stream(at, stream, to),
             StorageRecord::StreamsAdopted { from, to } => self.adopt_streams(at, from, to),
@@ -156,6 +202,14 @@ impl Catalog {
             }
             StorageRecord::StreamTrimmed { stream, start } => self.trim_stream(at, stream, start),
             StorageRecord::LossAccepted { incarnation, number } => self.accept_loss(incarnation, number),
+            StorageRecord::LaneUploaded { incarnation, from, trim, ref object, ref parts } => {
+                self.upload(at, incarnation, (from, trim), object, parts)
+            }
+            StorageRecord::ObjectsMerged { ref sources, ref objects } => self.merge(at, sources, objects),
+            StorageRecord::ObjectsReleased { incarnation, below } => {
+                self.release_objects(at, incarnation, below)
+            }
+            StorageRecord::ObjectsDeleted { ref objects } => self.delete_objects(objects),
         }
     }
 
@@ -184,8 +238,15 @@ impl Catalog {
             return Err(Illegal::UnknownStore(store));
         }
         let id = LaneId { incarnation, nonce };
-        let lane =
-            LaneState { id, store, trim: LaneNumber(0), end: LaneEnd::Open, heir: None, lost: Arc::from([]) };
+        let lane = LaneState {
+            id,
+            store,
+            trim: LaneNumber(0),
+            end: LaneEnd::Open,
+            heir: None,
+            lost: Arc::from([]),
+            released: 0,
+        };
         self.lanes.insert(incarnation, lane);
         Ok(())
     }
@@ -228,12 +289,30 @@ impl Catalog {
         incarnation: Incarnation,
         trim: LaneNumber,
     ) -> Result<(), Illegal> {
+        self.check_trim(at, incarnation, trim)?;
+        self.set_trim(incarnation, trim);
+        Ok(())
+    }
+
+    /// May this mutation trim the lane so far?
+    pub(super) fn check_trim(
+        &self,
+        at: MutationPoint,
+        incarnation: Incarnation,
+        trim: LaneNumber,
+    ) -> Result<&LaneState, Illegal> {
         let lane = self.lanes.get(&incarnation).ok_or(Illegal::UnknownIncarnation(incarnation))?;
         proposed_by(at, if lane.is_open() { Some(incarnation) } else { lane.heir })?;
         let length = lane.end.length();
         if trim < lane.trim || length.is_some_and(|length| trim > length) {
             return Err(Illegal::TrimOutOfRange { incarnation, from: lane.trim, to: length, trim });
         }
+        Ok(lane)
+    }
+
+    /// After [`Catalog::check_trim`].
+    pub(super) fn set_trim(&mut self, incarnation: Incarnation, trim: LaneNumber) {
+        let lane = &self.lanes[&incarnation];
         let lost = lane.lost.iter().copied().filter(|number| *number >= trim).collect();
         let lane = LaneState { trim, lost, ..lane.clone() };
         let spent = lane.is_spent();
@@ -241,7 +320,6 @@ impl Catalog {
         if spent {
             self.forget_lane(incarnation);
         }
-        Ok(())
     }
 
     /// A spent lane holds no record of any stream. Its entry leaves a list from the front only: one in the middle still
@@ -270,7 +348,9 @@ impl Catalog {
         self.live(owner)?;
         let epoch = StreamEpoch(0);
         let lanes = Arc::from([LaneEntry { epoch, incarnation: owner, sealed: None }]);
-        self.streams.insert(stream, StreamState { owner, epoch, start: 0, base: 0, lanes });
+        let ranges = Arc::from([]);
+        let state = StreamState { owner, epoch, start: 0, base: 0, lanes, ranges, checkpoint: None };
+        self.streams.insert(stream, state);
         self.next_stream = StreamId(next);
         Ok(())
     }
@@ -347,8 +427,14 @@ impl Catalog {
         if start < state.start {
             return Err(Illegal::OffsetGoesBack { stream, reached: state.start, given: start });
         }
-        let next = StreamState { start, ..state.clone() };
+        let gone = state.ranges.partition_point(|range| range.end <= start);
+        let dropped: Vec<ObjectId> = state.ranges[..gone].iter().map(|range| range.object).collect();
+        let mut next = StreamState { start, ..state.clone() };
+        if gone > 0 {
+            next.ranges = next.ranges[gone..].into();
+        }
         self.streams.insert(stream, next);
+        self.unreference(dropped);
         Ok(())
     }
 
@@ -368,7 +454,7 @@ impl Catalog {
         Ok(())
     }
 
-    fn live(&self, incarnation: Incarnation) -> Result<Incarnation, Illegal> {
+    pub(super) fn live(&self, incarnation: Incarnation) -> Result<Incarnation, Illegal> {
         let lane = self.lanes.get(&incarnation).ok_or(Illegal::UnknownIncarnation(incarnation))?;
         if lane.is_open() { Ok(incarnation) } else { Err(Illegal::LaneHasEnded(incarnation)) }
     }
@@ -389,7 +475,7 @@ impl Catalog {
     }
 }
 
-fn proposed_by(at: MutationPoint, by: Option<Incarnation>) -> Result<(), Illegal> {
+pub(super) fn proposed_by(at: MutationPoint, by: Option<Incarnation>) -> Result<(), Illegal> {
     if by.is_some() && by == at.proposer {
         Ok(())
     } else {
@@ -403,5 +489,5 @@ fn opened(state: &StreamState, to: Incarnation, spent: bool) -> Option<StreamSta
     let epoch = StreamEpoch(state.epoch.0.checked_add(1)?);
     let kept = state.lanes.iter().copied().filter(|entry| !spent || entry.epoch != state.epoch);
     let lanes = kept.chain([LaneEntry { epoch, incarnation: to, sealed: None }]).collect();
-    Some(StreamState { owner: to, epoch, lanes, ..*state })
+    Some(StreamState { owner: to, epoch, lanes, ..state.clone() })
 }

@@ -3,7 +3,9 @@
 //! ```text
 //! stores   id -> url                                    written by a registration, never changed
 //! lanes    incarnation -> id, store, trim, end, heir    open by registration; ended once, for ever: fenced, left, ended
-//! streams  id -> owner, epoch, start, lanes             lanes: the (epoch, incarnation) whose lane may still hold records
+//! streams  id -> owner, epoch, start, lanes, ranges     lanes: the (epoch, incarnation) whose lane may still hold records;
+//!                                                       ranges: the objects that hold the records below them
+//! objects  id -> store, length, references              referenced by ranges and checkpoints; none left: condemned
 //! ```
 //!
 //! Owns the legality of every change ([`Catalog::apply`]), above all *the* rule (DESIGN §6, SAFETY F3): a stream gets a
@@ -16,6 +18,7 @@
 //! changed (PRACTICE U4). Equal catalogs have equal bytes (SAFETY F11).
 
 mod apply;
+mod objects;
 mod plan;
 mod record;
 mod snapshot;
@@ -27,10 +30,11 @@ use std::sync::Arc;
 use imbl::OrdMap;
 
 pub use apply::Illegal;
+pub use objects::{NewObject, ObjectPart, ObjectState, StreamRange};
 pub use plan::{EpochClip, LaneSpan, RecoveryPlan, StreamClip};
 pub use record::{StorageRecord, URL_BYTES_MAX};
 
-use crate::ids::{Incarnation, LaneId, LaneNumber, Nonce, StoreId, StreamEpoch, StreamId};
+use crate::ids::{Incarnation, LaneId, LaneNumber, Nonce, ObjectId, StoreId, StreamEpoch, StreamId};
 
 /// The image. Clone it, apply to the clone, publish the clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +43,7 @@ pub struct Catalog {
     stores: OrdMap<StoreId, Arc<str>>,
     lanes: OrdMap<Incarnation, LaneState>,
     streams: OrdMap<StreamId, StreamState>,
+    objects: OrdMap<ObjectId, ObjectState>,
 }
 
 /// A lane, as the journal knows it.
@@ -56,6 +61,9 @@ pub struct LaneState {
     pub heir: Option<Incarnation>,
     /// Its objects that were given up by name, ascending.
     pub lost: Arc<[LaneNumber]>,
+    /// Objects of `data/` that this incarnation wrote with a lower counter are introduced already or never will be: those
+    /// that nothing refers to may be deleted (SAFETY F6).
+    pub released: u64,
 }
 
 /// Whether and how a lane ended. What has ended stays so.
@@ -125,10 +133,15 @@ pub struct StreamState {
     pub epoch: StreamEpoch,
     /// The log start: offset of the first record that is kept.
     pub start: u64,
-    /// Where the oldest entry of `lanes` begins, as far as the journal was told: ends of epochs that left the list.
+    /// Where the oldest entry of `lanes` begins, as far as the journal was told: the end of what was uploaded, and of epochs
+    /// that left the list.
     pub base: u64,
     /// The epochs whose lanes may still hold records, ascending (SAFETY F9).
     pub lanes: Arc<[LaneEntry]>,
+    /// What objects of `data/` hold of it, ascending: all that is kept below `base`.
+    pub ranges: Arc<[StreamRange]>,
+    /// The object with the checkpoint that is valid at the end of what was uploaded; None: there the state is empty.
+    pub checkpoint: Option<ObjectId>,
 }
 
 /// One epoch of a stream in one lane.
@@ -218,6 +231,21 @@ impl Catalog {
         self.lanes().filter(|(_, lane)| {
             !lane.is_open() && !lane.is_spent() && !lane.heir.is_some_and(|heir| self.is_live(heir))
         })
+    }
+
+    /// An object of `data/`.
+    pub fn object(&self, object: ObjectId) -> Option<&ObjectState> {
+        self.objects.get(&object)
+    }
+
+    /// All objects of `data/`, condemned ones included, by id.
+    pub fn objects(&self) -> impl Iterator<Item = (ObjectId, &ObjectState)> {
+        self.objects.iter().map(|(object, state)| (*object, state))
+    }
+
+    /// How many there are.
+    pub fn object_count(&self) -> usize {
+        self.objects.len()
     }
 
     /// The lowest id that no stream ever had.

@@ -1,4 +1,4 @@
-//! What the journal says about stores, lanes and streams, and the bytes it says it in (version 1 of each record).
+//! What the journal says about stores, lanes, streams and objects, and the bytes it says it in (version 1 of each record).
 //!
 //! A record is `id u16 · fields`, integers big-endian, nothing optional and nothing after: so a record has one encoding,
 //! and what a later release adds is a new id. Ids are persisted and never renumbered; an id this release does not know
@@ -9,7 +9,8 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::ids::{Incarnation, LaneNumber, Nonce, StoreId, StreamEpoch, StreamId};
+use super::objects::{NewObject, ObjectPart};
+use crate::ids::{Incarnation, LaneNumber, Nonce, ObjectId, StoreId, StreamEpoch, StreamId};
 use crate::journal::{DecodeError, Record};
 
 /// Longest URL of a store.
@@ -131,6 +132,41 @@ pub enum StorageRecord {
         /// The object.
         number: LaneNumber,
     },
+    /// Id 15: What a lane holds from `from` on was written into an object of `data/`, and below `trim` nothing of it counts
+    /// any more: one record, so that coverage never has a hole. Proposed by the owner of an open lane, the heir of an
+    /// ended one. An upload of several objects has `trim` = `from` in all but the last.
+    LaneUploaded {
+        /// Whose lane.
+        incarnation: Incarnation,
+        /// The lane's trim before.
+        from: LaneNumber,
+        /// Its trim after.
+        trim: LaneNumber,
+        /// The object, of the proposer.
+        object: NewObject,
+        /// What is in it, by stream, then offset.
+        parts: Vec<ObjectPart>,
+    },
+    /// Id 16: Objects take the place of others: every range that lies in a source is replaced by parts that cover as much.
+    ObjectsMerged {
+        /// What is condemned by it, ascending.
+        sources: Vec<ObjectId>,
+        /// What takes their place, of the proposer, each with its parts by stream, then offset.
+        objects: Vec<(NewObject, Vec<ObjectPart>)>,
+    },
+    /// Id 17: From now on introducing an object of `incarnation` with a lower counter is illegal (SAFETY F6). Proposed by
+    /// the incarnation itself, or by anybody once its lane has ended.
+    ObjectsReleased {
+        /// Whose objects.
+        incarnation: Incarnation,
+        /// The mark: never goes back.
+        below: u64,
+    },
+    /// Id 18: Condemned objects are gone from their stores, and leave the catalog.
+    ObjectsDeleted {
+        /// Which, ascending.
+        objects: Vec<ObjectId>,
+    },
 }
 
 impl StorageRecord {
@@ -151,6 +187,10 @@ impl StorageRecord {
             StorageRecord::StreamSealed { .. } => 12,
             StorageRecord::StreamTrimmed { .. } => 13,
             StorageRecord::LossAccepted { .. } => 14,
+            StorageRecord::LaneUploaded { .. } => 15,
+            StorageRecord::ObjectsMerged { .. } => 16,
+            StorageRecord::ObjectsReleased { .. } => 17,
+            StorageRecord::ObjectsDeleted { .. } => 18,
         }
     }
 }
@@ -218,6 +258,24 @@ impl Record for StorageRecord {
                 put_incarnation(out, *incarnation);
                 out.put_u64(number.0);
             }
+            StorageRecord::LaneUploaded { incarnation, from, trim, object, parts } => {
+                put_incarnation(out, *incarnation);
+                out.put_u64(from.0);
+                out.put_u64(trim.0);
+                put_new_object(out, object, parts);
+            }
+            StorageRecord::ObjectsMerged { sources, objects } => {
+                put_objects(out, sources);
+                out.put_u32(objects.len() as u32);
+                for (object, parts) in objects {
+                    put_new_object(out, object, parts);
+                }
+            }
+            StorageRecord::ObjectsReleased { incarnation, below } => {
+                put_incarnation(out, *incarnation);
+                out.put_u64(*below);
+            }
+            StorageRecord::ObjectsDeleted { objects } => put_objects(out, objects),
         }
     }
 
@@ -272,8 +330,73 @@ fn decode_fields(fields: &mut Fields) -> Result<StorageRecord, DecodeError> {
             incarnation: fields.incarnation()?,
             number: LaneNumber(fields.u64()?),
         },
+        15 => {
+            let (incarnation, from, trim) =
+                (fields.incarnation()?, LaneNumber(fields.u64()?), LaneNumber(fields.u64()?));
+            let (object, parts) = new_object(fields)?;
+            StorageRecord::LaneUploaded { incarnation, from, trim, object, parts }
+        }
+        16 => {
+            let sources = object_ids(fields)?;
+            let count = fields.count(NEW_OBJECT_BYTES_MIN)?;
+            let objects = (0..count).map(|_| new_object(fields)).collect::<Result<_, _>>()?;
+            StorageRecord::ObjectsMerged { sources, objects }
+        }
+        17 => StorageRecord::ObjectsReleased { incarnation: fields.incarnation()?, below: fields.u64()? },
+        18 => StorageRecord::ObjectsDeleted { objects: object_ids(fields)? },
         other => return Err(DecodeError::unknown(format!("storage record {other}"))),
     })
+}
+
+const OBJECT_ID_BYTES: usize = 12 + 8;
+const NEW_OBJECT_BYTES_MIN: usize = OBJECT_ID_BYTES + 1 + 8 + 4;
+const PART_BYTES: usize = 8 + 4 + 8 + 8 + 8 + 8 + 1;
+
+pub(super) fn put_object_id(out: &mut BytesMut, object: ObjectId) {
+    put_incarnation(out, object.incarnation);
+    out.put_u64(object.counter);
+}
+
+fn put_objects(out: &mut BytesMut, objects: &[ObjectId]) {
+    out.put_u32(objects.len() as u32);
+    objects.iter().for_each(|object| put_object_id(out, *object));
+}
+
+fn object_ids(fields: &mut Fields) -> Result<Vec<ObjectId>, DecodeError> {
+    (0..fields.count(OBJECT_ID_BYTES)?).map(|_| fields.object_id()).collect()
+}
+
+fn put_new_object(out: &mut BytesMut, object: &NewObject, parts: &[ObjectPart]) {
+    put_object_id(out, object.id);
+    out.put_u8(object.store.0);
+    out.put_u64(object.len);
+    out.put_u32(parts.len() as u32);
+    for part in parts {
+        out.put_u64(part.stream.0);
+        out.put_u32(part.epoch.0);
+        out.put_u64(part.start);
+        out.put_u64(part.end);
+        out.put_u64(part.bytes);
+        out.put_i64(part.max_timestamp);
+        out.put_u8(u8::from(part.checkpoint));
+    }
+}
+
+fn new_object(fields: &mut Fields) -> Result<(NewObject, Vec<ObjectPart>), DecodeError> {
+    let object = NewObject { id: fields.object_id()?, store: StoreId(fields.u8()?), len: fields.u64()? };
+    let part = |fields: &mut Fields| {
+        Ok(ObjectPart {
+            stream: StreamId(fields.u64()?),
+            epoch: StreamEpoch(fields.u32()?),
+            start: fields.u64()?,
+            end: fields.u64()?,
+            bytes: fields.u64()?,
+            max_timestamp: fields.u64()? as i64,
+            checkpoint: fields.bool()?,
+        })
+    };
+    let parts = (0..fields.count(PART_BYTES)?).map(|_| part(fields)).collect::<Result<_, _>>()?;
+    Ok((object, parts))
 }
 
 pub(super) fn put_incarnation(out: &mut BytesMut, incarnation: Incarnation) {
@@ -342,6 +465,10 @@ impl Fields {
         Ok(Incarnation { seq: self.0.get_u64(), index: self.0.get_u32() })
     }
 
+    pub(super) fn object_id(&mut self) -> Result<ObjectId, DecodeError> {
+        Ok(ObjectId { incarnation: self.incarnation()?, counter: self.u64()? })
+    }
+
     pub(super) fn optional(&mut self) -> Result<Option<Incarnation>, DecodeError> {
         Ok(if self.bool()? { Some(self.incarnation()?) } else { None })
     }
@@ -378,6 +505,16 @@ mod tests {
         let a = incarnation(0x11, 2);
         let b = incarnation(0x22, 3);
         let (stream, length) = (StreamId(0x33), LaneNumber(0x44));
+        let object = ObjectId { incarnation: b, counter: 9 };
+        let part = ObjectPart {
+            stream,
+            epoch: StreamEpoch(6),
+            start: 0x70,
+            end: 0x77,
+            bytes: 0x80,
+            max_timestamp: -1,
+            checkpoint: true,
+        };
         vec![
             (
                 StorageRecord::StoreRegistered { store: StoreId(1), url: "s3://b/r".into() },
@@ -436,6 +573,34 @@ mod tests {
                 StorageRecord::LossAccepted { incarnation: a, number: length },
                 "000e 0000000000000011 00000002 0000000000000044",
             ),
+            (
+                StorageRecord::LaneUploaded {
+                    incarnation: a,
+                    from: LaneNumber(0x43),
+                    trim: length,
+                    object: NewObject { id: object, store: StoreId(1), len: 0x88 },
+                    parts: vec![part],
+                },
+                "000f 0000000000000011 00000002 0000000000000043 0000000000000044 \
+                 0000000000000022 00000003 0000000000000009 01 0000000000000088 00000001 \
+                 0000000000000033 00000006 0000000000000070 0000000000000077 0000000000000080 ffffffffffffffff 01",
+            ),
+            (
+                StorageRecord::ObjectsMerged {
+                    sources: vec![object],
+                    objects: vec![(NewObject { id: object, store: StoreId(0), len: 0x88 }, Vec::new())],
+                },
+                "0010 00000001 0000000000000022 00000003 0000000000000009 \
+                 00000001 0000000000000022 00000003 0000000000000009 00 0000000000000088 00000000",
+            ),
+            (
+                StorageRecord::ObjectsReleased { incarnation: a, below: 0x99 },
+                "0011 0000000000000011 00000002 0000000000000099",
+            ),
+            (
+                StorageRecord::ObjectsDeleted { objects: vec![object] },
+                "0012 00000001 0000000000000022 00000003 0000000000000009",
+            ),
         ]
     }
 
@@ -455,7 +620,7 @@ mod tests {
             ids.push(record.id());
         }
         ids.dedup();
-        assert_eq!(ids, (1..=14).collect::<Vec<u16>>(), "every record is among the golden ones");
+        assert_eq!(ids, (1..=18).collect::<Vec<u16>>(), "every record is among the golden ones");
     }
 
     #[test]

@@ -1,0 +1,322 @@
+//! The objects of `data/`: how they come, what refers to them, how they go (p).
+//!
+//! An object is introduced by the commit that makes streams refer to it, and by no other. It is *condemned* by the commit
+//! that takes the last reference, for good: nothing can refer to it again (SAFETY F7). When it has been deleted a record
+//! says so, and it leaves the catalog. Ids that were begun and never introduced are orphans: they are deleted below the
+//! mark that a record released (SAFETY F6).
+
+use std::collections::BTreeMap;
+
+use super::apply::proposed_by;
+use super::{Catalog, Illegal, StreamState};
+use crate::ids::{Incarnation, LaneNumber, ObjectId, StoreId, StreamEpoch, StreamId};
+use crate::journal::MutationPoint;
+
+/// An object of `data/`, as the journal knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObjectState {
+    /// Where it lies.
+    pub store: StoreId,
+    /// Bytes of it.
+    pub len: u64,
+    /// Ranges and checkpoints of streams that are in it.
+    pub references: u32,
+}
+
+impl ObjectState {
+    /// Nothing refers to it, and nothing ever will.
+    pub fn is_condemned(&self) -> bool {
+        self.references == 0
+    }
+}
+
+/// Part of a stream in an object of `data/`: dense in offsets, of one epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamRange {
+    /// Offset of its first record. The log start may have moved into it.
+    pub start: u64,
+    /// Offset after its last.
+    pub end: u64,
+    /// The epoch it was written in.
+    pub epoch: StreamEpoch,
+    /// Where it is.
+    pub object: ObjectId,
+    /// Bytes of its blocks.
+    pub bytes: u64,
+    /// The largest timestamp of its records, in milliseconds; -1 where they have none.
+    pub max_timestamp: i64,
+}
+
+/// An object that a record introduces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewObject {
+    /// Its id, of the proposer.
+    pub id: ObjectId,
+    /// Where it lies.
+    pub store: StoreId,
+    /// Bytes of it.
+    pub len: u64,
+}
+
+/// What an object that a record introduces holds of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObjectPart {
+    /// Which stream.
+    pub stream: StreamId,
+    /// The epoch it was written in.
+    pub epoch: StreamEpoch,
+    /// Offset of its first record.
+    pub start: u64,
+    /// Offset after its last.
+    pub end: u64,
+    /// Bytes of its blocks.
+    pub bytes: u64,
+    /// The largest timestamp of its records; -1 where they have none.
+    pub max_timestamp: i64,
+    /// The object has the stream's checkpoint: of an upload the one valid at `end`; of a merge the one it moves.
+    pub checkpoint: bool,
+}
+
+impl ObjectPart {
+    fn range(&self, object: ObjectId) -> StreamRange {
+        let ObjectPart { start, end, epoch, bytes, max_timestamp, .. } = *self;
+        StreamRange { start, end, epoch, object, bytes, max_timestamp }
+    }
+}
+
+impl Catalog {
+    pub(super) fn upload(
+        &mut self,
+        at: MutationPoint,
+        incarnation: Incarnation,
+        (from, trim): (LaneNumber, LaneNumber),
+        object: &NewObject,
+        parts: &[ObjectPart],
+    ) -> Result<(), Illegal> {
+        let lane = self.check_trim(at, incarnation, trim)?;
+        if lane.trim != from {
+            return Err(Illegal::OtherTrim { incarnation, trim: lane.trim, from });
+        }
+        let lossy = !lane.lost.is_empty();
+        self.check_introducible(at, object)?;
+        check_order(object.id, parts)?;
+        let mut next: BTreeMap<StreamId, StreamState> = BTreeMap::new();
+        let mut unreferenced = Vec::new();
+        let mut references = 0;
+        for part in parts {
+            let known = next.remove(&part.stream).or_else(|| self.stream(part.stream).cloned());
+            // Deleted since: dropped, so that one stale part does not refuse all (SAFETY L6).
+            let Some(mut state) = known else { continue };
+            let out_of_place = Illegal::PartOutOfPlace {
+                stream: part.stream,
+                uploaded: state.base,
+                epoch: part.epoch,
+                start: part.start,
+            };
+            // Epochs are uploaded in their order: those before this one have left the list, or are of the same lane.
+            let before = state.lanes.iter().take_while(|entry| entry.epoch < part.epoch);
+            let in_turn = before.clone().all(|entry| entry.incarnation == incarnation);
+            let entry = state.lanes.get(before.count());
+            let theirs =
+                entry.is_some_and(|entry| (entry.epoch, entry.incarnation) == (part.epoch, incarnation));
+            let within = entry.and_then(|entry| entry.sealed).is_none_or(|seal| part.end <= seal.end);
+            // A hole is legal only where everything in it is gone: below the log start, or lost by name.
+            let follows =
+                part.start == state.base || part.start > state.base && (part.start <= state.start || lossy);
+            if !(in_turn && theirs && within && follows) {
+                return Err(out_of_place);
+            }
+            state.base = part.end;
+            // A part below the log start is dead; the state that it leaves is not.
+            if part.end > state.start {
+                let mut ranges = state.ranges.to_vec();
+                ranges.push(part.range(object.id));
+                state.ranges = ranges.into();
+                references += 1;
+            }
+            unreferenced.extend(state.checkpoint.filter(|checkpoint| *checkpoint != object.id));
+            references -= u32::from(state.checkpoint == Some(object.id));
+            state.checkpoint = part.checkpoint.then_some(object.id);
+            references += u32::from(part.checkpoint);
+            next.insert(part.stream, state);
+        }
+        for (stream, state) in next {
+            self.streams.insert(stream, state);
+        }
+        self.introduce(object, references);
+        self.unreference(unreferenced);
+        self.set_trim(incarnation, trim);
+        Ok(())
+    }
+
+    pub(super) fn merge(
+        &mut self,
+        at: MutationPoint,
+        sources: &[ObjectId],
+        objects: &[(NewObject, Vec<ObjectPart>)],
+    ) -> Result<(), Illegal> {
+        let proposer = at.proposer.ok_or(Illegal::NotTheirs { by: None, proposer: None })?;
+        self.live(proposer)?;
+        for source in sources {
+            let state = self.object(*source).ok_or(Illegal::UnknownObject(*source))?;
+            if state.is_condemned() {
+                return Err(Illegal::UnknownObject(*source));
+            }
+        }
+        let mut by_stream: BTreeMap<StreamId, Vec<(ObjectId, ObjectPart)>> = BTreeMap::new();
+        let mut introduced = Vec::new();
+        for (object, parts) in objects {
+            self.check_introducible(at, object)?;
+            check_order(object.id, parts)?;
+            if introduced.contains(&object.id) {
+                return Err(Illegal::NotIntroducible(object.id));
+            }
+            introduced.push(object.id);
+            for part in parts {
+                by_stream.entry(part.stream).or_default().push((object.id, *part));
+            }
+        }
+        let is_source = |object: &ObjectId| sources.contains(object);
+        let mut references: BTreeMap<ObjectId, u32> = BTreeMap::new();
+        let mut changed = Vec::new();
+        let mut unreferenced = Vec::new();
+        let touched: Vec<StreamId> = self
+            .streams()
+            .filter(|(_, state)| {
+                state.ranges.iter().any(|range| is_source(&range.object))
+                    || state.checkpoint.as_ref().is_some_and(is_source)
+            })
+            .map(|(stream, _)| stream)
+            .collect();
+        // What was deleted or trimmed since the plan was made is dropped from it, as for uploads.
+        for stream in touched {
+            let mut state = self.streams[&stream].clone();
+            let mut parts = by_stream.remove(&stream).unwrap_or_default();
+            parts.sort_by_key(|(_, part)| part.start);
+            let mut ranges: Vec<StreamRange> = Vec::with_capacity(state.ranges.len());
+            let mut parts = parts.into_iter().filter(|(_, part)| part.end > state.start).peekable();
+            let mut checkpoint = None;
+            let mut old = state.ranges.iter().peekable();
+            while let Some(range) = old.next() {
+                if !is_source(&range.object) {
+                    ranges.push(*range);
+                    continue;
+                }
+                // A run of ranges in sources is replaced by parts that cover exactly as much, or more of what is gone.
+                let (start, mut end) = (range.start, range.end);
+                unreferenced.push(range.object);
+                while let Some(more) = old.next_if(|next| is_source(&next.object) && next.start == end) {
+                    unreferenced.push(more.object);
+                    end = more.end;
+                }
+                let shrinks = Illegal::CoverageShrinks { stream, start, end };
+                let mut covered = None;
+                while let Some((object, part)) = parts.next_if(|(_, part)| part.start < end) {
+                    let follows = match covered {
+                        None => part.start == start || part.start < start && start <= state.start,
+                        Some(covered) => part.start == covered,
+                    };
+                    if !follows || part.end > end {
+                        return Err(shrinks);
+                    }
+                    covered = Some(part.end);
+                    *references.entry(object).or_default() += 1;
+                    if part.checkpoint {
+                        checkpoint = Some(object);
+                    }
+                    ranges.push(part.range(object));
+                }
+                if covered != Some(end) {
+                    return Err(shrinks);
+                }
+            }
+            if parts.next().is_some() {
+                let (start, end) = (state.start, state.base);
+                return Err(Illegal::CoverageShrinks { stream, start, end });
+            }
+            if let Some(source) = state.checkpoint.filter(is_source) {
+                let moved = checkpoint.ok_or(Illegal::Referenced(source))?;
+                *references.entry(moved).or_default() += 1;
+                unreferenced.push(source);
+                state.checkpoint = Some(moved);
+            }
+            state.ranges = ranges.into();
+            changed.push((stream, state));
+        }
+        for (stream, state) in changed {
+            self.streams.insert(stream, state);
+        }
+        for (object, _) in objects {
+            self.introduce(object, references.get(&object.id).copied().unwrap_or(0));
+        }
+        self.unreference(unreferenced);
+        Ok(())
+    }
+
+    pub(super) fn release_objects(
+        &mut self,
+        at: MutationPoint,
+        incarnation: Incarnation,
+        below: u64,
+    ) -> Result<(), Illegal> {
+        let lane = self.lanes.get(&incarnation).ok_or(Illegal::UnknownIncarnation(incarnation))?;
+        if lane.is_open() {
+            proposed_by(at, Some(incarnation))?;
+        }
+        let mut lane = lane.clone();
+        lane.released = lane.released.max(below);
+        self.lanes.insert(incarnation, lane);
+        Ok(())
+    }
+
+    pub(super) fn delete_objects(&mut self, objects: &[ObjectId]) -> Result<(), Illegal> {
+        for object in objects {
+            let state = self.object(*object).ok_or(Illegal::UnknownObject(*object))?;
+            if !state.is_condemned() {
+                return Err(Illegal::Referenced(*object));
+            }
+        }
+        for object in objects {
+            self.objects.remove(object);
+        }
+        Ok(())
+    }
+
+    /// Each takes one reference; what has none left is condemned.
+    pub(super) fn unreference(&mut self, objects: impl IntoIterator<Item = ObjectId>) {
+        for object in objects {
+            let state =
+                self.objects.get_mut(&object).expect("what refers to an object keeps it in the catalog");
+            state.references = state.references.checked_sub(1).expect("a reference is taken once");
+        }
+    }
+
+    fn introduce(&mut self, object: &NewObject, references: u32) {
+        self.objects.insert(object.id, ObjectState { store: object.store, len: object.len, references });
+    }
+
+    fn check_introducible(&self, at: MutationPoint, object: &NewObject) -> Result<(), Illegal> {
+        if !self.stores.contains_key(&object.store) {
+            return Err(Illegal::UnknownStore(object.store));
+        }
+        let lane = at.proposer.and_then(|proposer| self.lanes.get(&proposer));
+        let theirs = at.proposer == Some(object.id.incarnation);
+        let released = lane.is_none_or(|lane| object.id.counter < lane.released);
+        match theirs && !released && !self.objects.contains_key(&object.id) {
+            true => Ok(()),
+            false => Err(Illegal::NotIntroducible(object.id)),
+        }
+    }
+}
+
+fn check_order(object: ObjectId, parts: &[ObjectPart]) -> Result<(), Illegal> {
+    let whole = parts.iter().all(|part| part.start < part.end);
+    let follows = |pair: &[ObjectPart]| {
+        (pair[0].stream, pair[0].epoch) <= (pair[1].stream, pair[1].epoch)
+            && (pair[0].stream != pair[1].stream || pair[0].end <= pair[1].start)
+    };
+    match whole && parts.windows(2).all(follows) {
+        true => Ok(()),
+        false => Err(Illegal::PartsOutOfOrder(object)),
+    }
+}
