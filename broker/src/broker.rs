@@ -10,6 +10,7 @@ use s3stream::budget::{Budget, Class};
 use s3stream::buffers::BufferPool;
 use s3stream::cache::Reader;
 use s3stream::env::Env;
+use s3stream::history::History;
 use s3stream::ids::Incarnation;
 use s3stream::journal::Journal;
 use s3stream::store::Store;
@@ -63,6 +64,8 @@ pub struct Broker {
     pub lane_ref: LaneRef,
     /// Blocks, from memory or the bucket.
     pub reader: Reader,
+    /// Which blocks of `data/` hold what was uploaded.
+    pub history: History,
     /// The partitions led here.
     pub partitions: ArcSwap<PartitionTable>,
     /// Serializes changes of topics.

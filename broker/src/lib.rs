@@ -7,6 +7,9 @@
 //! The life of a **fetch**: `server/connection` → `dispatch` → `handlers/fetch` → `fetch/session` (what is wanted) →
 //! `fetch/gather` (waits here) → `partition/mod` (`Partition::find`) → `s3stream/cache/reader` → `partition/slice` (p).
 //!
+//! **Later**: `storage_tasks` (the broker's side of `s3stream/upload` and `s3stream/gc`) moves records from the lane into objects
+//! of `data/`, which `s3stream/history` finds again; `retention` moves log starts.
+//!
 //! The life of a **rebalance**: `handlers/join_group` → `coordinator/runtime` → `coordinator/group/shard` (p) →
 //! `coordinator/group/rebalance` (p) → back through `runtime`, which appends and then answers.
 
@@ -25,7 +28,9 @@ pub mod log_levels;
 pub mod metadata;
 pub mod partition;
 pub mod producer_ids;
+pub mod retention;
 pub mod server;
 pub mod start;
+pub mod storage_tasks;
 pub mod topics;
 pub mod trims;

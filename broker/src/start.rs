@@ -8,22 +8,26 @@
 //! 5. One commit elects and registers us, fences it and takes over its streams; an older journal is raised to our level.
 //! 6. Its lane is recovered. Only then is anything answered.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use futures::TryFutureExt;
 use s3stream::block_ref::LaneTable;
 use s3stream::budget::{Budget, Class, default_budget_bytes};
 use s3stream::buffers::BufferPool;
 use s3stream::cache::{Reader, Stores, TailCache};
 use s3stream::catalog::LaneEnd;
 use s3stream::env::Env;
+use s3stream::history::History;
 use s3stream::ids::{Incarnation, LaneId, StoreId, StreamId};
 use s3stream::journal::{Journal, JournalConfig};
 use s3stream::store::create::{Create, CreateOptions, create};
 use s3stream::store::{PutPayload, Store, proof, url};
+use s3stream::wal::recovery::checkpoints::read_checkpoints;
 use s3stream::wal::recovery::{Recovered, RecoveredStream, recover};
 use s3stream::wal::{Lane, LaneConfig, LaneEnded, seal};
 use tokio::net::TcpListener;
@@ -38,10 +42,13 @@ use crate::coordinator::runtime::Groups;
 use crate::fetch::session::SessionCache;
 use crate::free_space::FreeSpace;
 use crate::metadata::{Endpoint, LEVEL_MAX, MetadataImage, TopicImage};
+use crate::partition::checkpoint;
 use crate::partition::table::{PartitionTable, Topic};
 use crate::producer_ids::ProducerIds;
+use crate::retention;
 use crate::server::connections::Connections;
 use crate::server::listener;
+use crate::storage_tasks::{self, StorageParts, upload_dials};
 use crate::topics::{TopicChanges, effective_config, live, open_partition, show};
 
 /// Formats of `<root>/cluster` that this release knows.
@@ -171,8 +178,10 @@ pub async fn start(
     let lane_ref = lanes.intern(lane_store_id, lane_id);
     let lane_config = lane_config(&config, &*lane_store, &budget);
     let lane = Lane::start(lane_store.clone(), &env, lane_id, lane_ref, lane_config, tail.clone());
-    let reader = Reader::new(env.clone(), all.clone(), lanes.clone(), tail, &budget);
-    let recovered = recover_streams(&env, &all, &lanes, &budget, &journal, incarnation).await?;
+    let reader = Reader::new(env.clone(), all.clone(), lanes.clone(), tail.clone(), &budget);
+    let history = History::new(env.clone(), all.clone(), lanes.clone(), &budget);
+    let (recovered, checkpoints) =
+        recover_streams(&env, &all, &lanes, &budget, &journal, incarnation).await?;
 
     let live = ArcSwap::from_pointee(live(&config, &journal.image().inner, config.node_id()));
     let broker = Arc::new(Broker {
@@ -189,6 +198,7 @@ pub async fn start(
         lane,
         lane_ref,
         reader,
+        history,
         partitions: ArcSwap::from_pointee(PartitionTable::default()),
         topic_changes: TopicChanges::default(),
         sessions: SessionCache::default(),
@@ -198,7 +208,10 @@ pub async fn start(
         connections: Connections::default(),
         config,
     });
-    open_partitions(&broker, recovered);
+    open_partitions(&broker, recovered, &checkpoints)?;
+    let lane_in_directory = lane_store.traits().directory;
+    let parts = StorageParts { stores: all, tail, lane_ref, lane_in_directory, checkpoints };
+    storage_tasks::spawn(&broker, parts);
     spawn_tasks(&broker, lane_store, sockets);
     Ok(broker)
 }
@@ -396,6 +409,9 @@ fn lane_config(config: &BrokerConfig, store: &dyn Store, budget: &Budget) -> Lan
     if let Some(cap) = number("wal.puts.per.second.max") {
         lane.puts_per_second_max = (cap > 0).then_some(cap);
     }
+    // Four times what an upload is begun at (DESIGN §5 "Bounds").
+    lane.backlog_bytes_max =
+        4 * upload_dials(config, store.traits().directory, budget).bytes.max(lane.full_bytes);
     lane
 }
 
@@ -407,12 +423,16 @@ async fn recover_streams(
     budget: &Budget,
     journal: &Journal<MetadataImage>,
     me: Incarnation,
-) -> anyhow::Result<Recovered> {
+) -> anyhow::Result<(Recovered, BTreeMap<StreamId, Bytes>)> {
     loop {
         let image = journal.image();
         let streams: Vec<StreamId> = image.inner.catalog.streams_of(me).map(|(id, _)| id).collect();
-        let plan = image.inner.catalog.recovery(streams);
-        let recovered = recover(env, stores, lanes, budget, &plan).await?;
+        let plan = image.inner.catalog.recovery(streams.iter().copied());
+        let checkpoints = read_checkpoints(env, stores, &image.inner.catalog, streams);
+        let (recovered, checkpoints) = tokio::try_join!(
+            recover(env, stores, lanes, budget, &plan).map_err(anyhow::Error::from),
+            checkpoints.map_err(anyhow::Error::from)
+        )?;
         if recovered.any_missing() && journal.catch_up().await? > image.seq {
             continue;
         }
@@ -421,18 +441,22 @@ async fn recover_streams(
                 tracing::error!(%stream, %reason, "a partition stays closed: acknowledged records cannot be read");
             }
         }
-        return Ok(recovered);
+        return Ok((recovered, checkpoints));
     }
 }
 
 /// Opens every partition that was there before, with what recovery found.
-fn open_partitions(broker: &Arc<Broker>, mut recovered: Recovered) {
+fn open_partitions(
+    broker: &Arc<Broker>,
+    mut recovered: Recovered,
+    checkpoints: &BTreeMap<StreamId, Bytes>,
+) -> anyhow::Result<()> {
     let image = broker.journal.image().inner.clone();
     broker.live.store(Arc::new(live(&broker.config, &image, broker.node_id)));
     let mut table = PartitionTable::default();
     let mut coordinated = Vec::new();
     for topic in image.topics() {
-        let opened = open_topic(broker, &image, topic, &mut recovered);
+        let opened = open_topic(broker, &image, topic, &mut recovered, checkpoints)?;
         if &*topic.name == OFFSETS_TOPIC {
             coordinated = opened.partitions.clone();
         }
@@ -444,6 +468,7 @@ fn open_partitions(broker: &Arc<Broker>, mut recovered: Recovered) {
     for partition in coordinated {
         broker.groups.open(broker, partition);
     }
+    Ok(())
 }
 
 fn open_topic(
@@ -451,7 +476,8 @@ fn open_topic(
     image: &MetadataImage,
     topic: &TopicImage,
     recovered: &mut Recovered,
-) -> Topic {
+    checkpoints: &BTreeMap<StreamId, Bytes>,
+) -> anyhow::Result<Topic> {
     let config = Arc::new(ArcSwap::from_pointee(effective_config(broker, image, &topic.name)));
     let mut partitions = Vec::with_capacity(topic.partitions.len());
     for (index, p) in topic.partitions.iter().enumerate() {
@@ -460,13 +486,18 @@ fn open_topic(
             None => (s3stream::stream::StreamIndex::new(0), Vec::new()),
         };
         let at = (index as i32, p.stream);
-        let partition = open_partition(broker, image, topic, at, config.clone(), blocks, &attachments);
+        let mut producers = checkpoint::decode(checkpoints.get(&p.stream))
+            .with_context(|| format!("the producers of {}-{index} cannot be known", topic.name))?;
+        checkpoint::replay(&mut producers, &attachments);
+        let uploaded = blocks.floor();
+        let partition = open_partition(broker, image, topic, at, config.clone(), blocks, producers);
+        partition.uploaded(uploaded, |block| broker.reader.in_tail(block));
         if recovered.blocked.contains_key(&p.stream) {
             partition.block();
         }
         partitions.push(partition);
     }
-    Topic { id: topic.id, name: topic.name.clone(), config, partitions }
+    Ok(Topic { id: topic.id, name: topic.name.clone(), config, partitions })
 }
 
 fn spawn_tasks(broker: &Arc<Broker>, lane_store: Arc<dyn Store>, sockets: Sockets) {
@@ -480,6 +511,7 @@ fn spawn_tasks(broker: &Arc<Broker>, lane_store: Arc<dyn Store>, sockets: Socket
     let floor = broker.config.values.long("storage.directory.free.min.bytes") as u64;
     tasks.spawn("free-space", broker.free_space.clone().watch(lane_store, floor));
     tasks.spawn("producer-expiry", expire_producers(broker.clone()));
+    tasks.spawn("retention", retention::task::run(broker.clone()));
     tasks.spawn("fenced", end_when_fenced(broker.clone()));
 }
 

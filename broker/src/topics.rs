@@ -21,9 +21,9 @@ use crate::controller::topics::{CreatedTopic, NewTopic, TopicDefaults, check_tot
 use crate::coordinator::{OFFSETS_TOPIC, TRANSACTION_STATE_TOPIC};
 use crate::metadata::{ConfigResource, MetadataImage, MetadataRecord, TopicImage};
 use crate::partition::Partition;
+use crate::partition::producer_state::ProducerStates;
 use crate::partition::table::Topic;
 use s3stream::ids::StreamId;
-use s3stream::object::AttachmentEntry;
 use s3stream::stream::StreamIndex;
 
 /// Serializes changes of topics and configuration in this process, and remembers what the table of partitions was made from.
@@ -253,7 +253,8 @@ fn extend(
     let first_new = partitions.len();
     for (index, p) in topic.partitions.iter().enumerate().skip(first_new) {
         let at = (index as i32, p.stream);
-        let opened = open_partition(broker, image, topic, at, config.clone(), StreamIndex::new(0), &[]);
+        let (blocks, producers) = (StreamIndex::new(0), ProducerStates::default());
+        let opened = open_partition(broker, image, topic, at, config.clone(), blocks, producers);
         partitions.push(opened);
     }
     let new = partitions[first_new..].to_vec();
@@ -269,12 +270,12 @@ pub fn open_partition(
     at: (i32, StreamId),
     config: Arc<ArcSwap<TopicConfig>>,
     mut blocks: StreamIndex,
-    attachments: &[AttachmentEntry],
+    producers: ProducerStates,
 ) -> Arc<Partition> {
     let (index, stream) = at;
     let epoch = image.owner(stream).map(|(_, epoch)| epoch).unwrap_or_default();
     blocks.begin_epoch(epoch, broker.lane_ref);
-    Partition::open(topic.name.clone(), topic.id, index, stream, epoch, config, blocks, attachments)
+    Partition::open(topic.name.clone(), topic.id, index, stream, epoch, config, blocks, producers)
 }
 
 /// A topic's configuration as it takes effect.

@@ -1,8 +1,8 @@
 //! Where a block of a stream is: a plain value, and the table that keeps it small.
 //!
-//! Owns [`BlockRef`] (what an index of a stream holds and a reader resolves) and [`LaneTable`] (lanes by a short number,
-//! so that a reference to one costs four bytes and not 32). Does not own the index of a stream ([`crate::stream`]), nor
-//! the bytes ([`crate::cache`]).
+//! Owns [`BlockRef`] (what an index of a stream holds and a reader resolves) and [`LaneTable`] (series of numbered objects by
+//! a short number, so that a reference to one costs four bytes and not 32). A series is a lane, or the objects of `data/`
+//! that one incarnation wrote. Does not own the index of a stream ([`crate::stream`]), nor the bytes ([`crate::cache`]).
 //!
 //! A reference is made when an object is cut and handed out when it is durable; recovery makes the same value from the
 //! object's index. It never outlives the process, so its lane is the process's own short number.
@@ -11,17 +11,17 @@ use std::collections::HashMap;
 
 use parking_lot::RwLock;
 
-use crate::ids::{LaneId, LaneNumber, StoreId, StreamEpoch, lane_key};
+use crate::ids::{LaneId, LaneNumber, ObjectId, StoreId, StreamEpoch, data_key, lane_key};
 use crate::object::format::IndexEntry;
 
-/// A lane of this process's [`LaneTable`]. Means nothing in another process, and is never persisted.
+/// A series of this process's [`LaneTable`]. Means nothing in another process, and is never persisted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LaneRef(pub u32);
 
 /// One block of a stream in a durable object: where its bytes are and what they must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockRef {
-    /// The lane that holds the object.
+    /// The series that holds the object.
     pub lane: LaneRef,
     /// The object's number in it.
     pub number: LaneNumber,
@@ -70,8 +70,8 @@ impl BlockRef {
     }
 }
 
-/// Lanes by short number. Grows by one per lane this process ever reads or writes (one per start of a broker), shrinks
-/// never: references may be anywhere.
+/// Series by short number. Grows by one or two per incarnation this process ever reads of (one per start of a broker),
+/// shrinks never: references may be anywhere.
 #[derive(Debug, Default)]
 pub struct LaneTable {
     inner: RwLock<Lanes>,
@@ -79,8 +79,15 @@ pub struct LaneTable {
 
 #[derive(Debug, Default)]
 struct Lanes {
-    by_id: HashMap<LaneId, LaneRef>,
-    by_ref: Vec<(StoreId, LaneId)>,
+    by_id: HashMap<(Series, LaneId), LaneRef>,
+    by_ref: Vec<(StoreId, Series, LaneId)>,
+}
+
+/// Which objects of an incarnation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Series {
+    Lane,
+    Data(StoreId),
 }
 
 impl LaneTable {
@@ -94,39 +101,53 @@ impl LaneTable {
     /// # Panics
     /// If the lane was interned with another store: a lane lies where its registration says, for ever.
     pub fn intern(&self, store: StoreId, lane: LaneId) -> LaneRef {
-        if let Some(known) = self.find(lane) {
-            self.assert_store(known, store);
+        let known = self.intern_series(store, Series::Lane, lane);
+        self.assert_store(known, store);
+        known
+    }
+
+    /// The short number of the objects of `data/` in `store` that the incarnation of `writer` wrote: the object's counter
+    /// is its number in there.
+    pub fn intern_data(&self, store: StoreId, writer: LaneId) -> LaneRef {
+        self.intern_series(store, Series::Data(store), writer)
+    }
+
+    fn intern_series(&self, store: StoreId, series: Series, id: LaneId) -> LaneRef {
+        if let Some(&known) = self.inner.read().by_id.get(&(series, id)) {
             return known;
         }
         let mut lanes = self.inner.write();
-        if let Some(&known) = lanes.by_id.get(&lane) {
-            drop(lanes);
-            self.assert_store(known, store);
-            return known;
+        let next =
+            u32::try_from(lanes.by_ref.len()).expect("fewer than 2^32 series in the life of a process");
+        let known = *lanes.by_id.entry((series, id)).or_insert(LaneRef(next));
+        if known == LaneRef(next) {
+            lanes.by_ref.push((store, series, id));
         }
-        let next = u32::try_from(lanes.by_ref.len()).expect("fewer than 2^32 lanes in the life of a process");
-        lanes.by_id.insert(lane, LaneRef(next));
-        lanes.by_ref.push((store, lane));
-        LaneRef(next)
+        known
     }
 
     /// The short number of `lane`, if it has one.
     pub fn find(&self, lane: LaneId) -> Option<LaneRef> {
-        self.inner.read().by_id.get(&lane).copied()
+        self.inner.read().by_id.get(&(Series::Lane, lane)).copied()
     }
 
-    /// The lane behind a short number, and the store it lies in.
+    /// Who wrote the objects behind a short number, and the store they lie in.
     ///
     /// # Panics
     /// If the number is not of this table.
     pub fn resolve(&self, lane: LaneRef) -> (StoreId, LaneId) {
-        self.inner.read().by_ref[lane.0 as usize]
+        let (store, _, id) = self.inner.read().by_ref[lane.0 as usize];
+        (store, id)
     }
 
     /// Store and key of the object that holds `block`.
     pub fn key(&self, lane: LaneRef, number: LaneNumber) -> (StoreId, String) {
-        let (store, id) = self.resolve(lane);
-        (store, lane_key(id, number))
+        let (store, series, id) = self.inner.read().by_ref[lane.0 as usize];
+        let key = match series {
+            Series::Lane => lane_key(id, number),
+            Series::Data(_) => data_key(ObjectId { incarnation: id.incarnation, counter: number.0 }),
+        };
+        (store, key)
     }
 
     fn assert_store(&self, lane: LaneRef, store: StoreId) {
@@ -153,6 +174,11 @@ mod tests {
         assert_eq!(table.intern(StoreId(0), lane(1)), a);
         assert_eq!(table.resolve(b), (StoreId(1), lane(2)));
         assert_eq!(table.find(lane(3)), None);
+        let data = table.intern_data(StoreId(0), lane(1));
+        assert_ne!(data, a);
+        assert_eq!(table.intern_data(StoreId(0), lane(1)), data);
+        let object = ObjectId { incarnation: lane(1).incarnation, counter: 4 };
+        assert_eq!(table.key(data, LaneNumber(4)), (StoreId(0), data_key(object)));
         assert_eq!(table.key(a, LaneNumber(4)), (StoreId(0), lane_key(lane(1), LaneNumber(4))));
     }
 

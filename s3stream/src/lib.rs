@@ -4,8 +4,9 @@
 //! - [`wal`]: the open object, the cut, the lane's PUTs, the seal, recovery.
 //! - [`object`]: the one format of everything that is stored as data.
 //! - [`store`]: the bucket, behind one conditional primitive, `put_new`.
+//! - [`upload`]: from the lane to the objects that history is read from; [`gc`]: what nobody refers to goes.
 //! - [`cache`]: what of it is in memory.
-//! - [`stream`]: reading a stream again.
+//! - [`stream`]: where the newest blocks of a stream are; [`history`]: where the older ones are.
 //! - [`catalog`]: which lanes and streams exist and who may write them (pure).
 //! - [`journal`]: the numbered log of commits that carries the catalog, generic over its records.
 
@@ -17,12 +18,15 @@ pub mod catalog;
 pub mod clock;
 pub mod entropy;
 pub mod env;
+pub mod gc;
+pub mod history;
 pub mod ids;
 pub mod journal;
 pub mod object;
 pub mod store;
 pub mod stream;
 pub mod tasks;
+pub mod upload;
 pub mod wal;
 
 #[cfg(any(test, feature = "sim"))]

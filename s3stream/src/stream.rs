@@ -22,6 +22,9 @@ const GROUP: usize = 64;
 pub struct StreamIndex {
     /// The log start: offsets below are gone. May lie inside the first block.
     start: u64,
+    /// Where the blocks begin: what is kept below is in objects that only the catalog names ([`crate::history`]). At the
+    /// log start where there are none.
+    floor: u64,
     /// Offset after the last record.
     end: u64,
     /// Ascending by epoch and by start; the first covers the first block.
@@ -34,7 +37,8 @@ pub struct StreamIndex {
 #[derive(Clone, Copy, Debug)]
 struct EpochRun {
     epoch: StreamEpoch,
-    lane: LaneRef,
+    /// Of its blocks in here; None while there are none.
+    lane: Option<LaneRef>,
     start: u64,
 }
 
@@ -80,7 +84,42 @@ pub struct OffsetOutOfRange {
 impl StreamIndex {
     /// The index of a stream that begins (or goes on) at `start` with nothing in it.
     pub fn new(start: u64) -> StreamIndex {
-        StreamIndex { start, end: start, ..StreamIndex::default() }
+        StreamIndex { start, floor: start, end: start, ..StreamIndex::default() }
+    }
+
+    /// The index of a stream of which objects hold all that is kept below `floor`, in these epochs (ascending, with where
+    /// each begins). Blocks go on at `floor`.
+    pub fn above_history(
+        start: u64,
+        floor: u64,
+        epochs: impl IntoIterator<Item = (StreamEpoch, u64)>,
+    ) -> StreamIndex {
+        let floor = floor.max(start);
+        let run = |(epoch, start)| EpochRun { epoch, lane: None, start };
+        let epochs = epochs.into_iter().map(run).collect();
+        StreamIndex { start, floor, end: floor, epochs, ..StreamIndex::default() }
+    }
+
+    /// Where the blocks begin; below, down to the log start, is history.
+    pub fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// Blocks that end at or below `offset` are history from now on: objects that the catalog names hold them.
+    pub fn forget_below(&mut self, offset: u64) {
+        while let Some(end) = self.first_end().filter(|end| *end <= offset) {
+            self.pop_front();
+            self.floor = self.floor.max(end);
+        }
+        let first = self.first().map_or(self.floor, |block| block.base);
+        self.floor = self.floor.max(first);
+        let floor = self.floor;
+        self.gaps.retain(|gap| gap.to > floor);
+    }
+
+    /// The first block.
+    pub fn first(&self) -> Option<BlockRef> {
+        (!self.is_empty()).then(|| self.unpack(0, 0))
     }
 
     /// The log start.
@@ -114,10 +153,15 @@ impl StreamIndex {
     /// # Panics
     /// If epochs do not ascend.
     pub fn begin_epoch(&mut self, epoch: StreamEpoch, lane: LaneRef) {
-        if let Some(last) = self.epochs.last() {
+        if let Some(last) = self.epochs.last_mut() {
+            // Part of it is history already, the rest lies in its lane.
+            if last.epoch == epoch && last.lane.is_none() {
+                last.lane = Some(lane);
+                return;
+            }
             assert!(last.epoch < epoch, "epoch {} after {}", epoch.0, last.epoch.0);
         }
-        self.epochs.push(EpochRun { epoch, lane, start: self.end });
+        self.epochs.push(EpochRun { epoch, lane: Some(lane), start: self.end });
     }
 
     /// Appends a block that goes on at the end, in the current epoch or (without [`StreamIndex::begin_epoch`]) a new one.
@@ -141,7 +185,7 @@ impl StreamIndex {
     }
 
     /// The blocks that hold the records from `offset` on, as many as `bytes_max` needs and at least one; none at the
-    /// end. The first may begin below `offset`. An offset in a gap of accepted loss gets what follows the gap.
+    /// end. Below [`StreamIndex::floor`] it is not asked: that is history. The first may begin below `offset`. An offset in a gap of accepted loss gets what follows the gap.
     ///
     /// # Errors
     /// An offset below the log start or above the end.
@@ -260,6 +304,8 @@ impl StreamIndex {
             self.groups.clear();
             self.end = start;
         }
+        // Down to the log start or history, and not further than the blocks reach.
+        self.floor = self.first().map_or(self.floor.max(start), |first| self.floor.max(first.base));
         // As Kafka's truncateFromStart: the epoch that the log start lies in stays.
         let above = self.epochs.partition_point(|run| run.start <= start);
         self.epochs.drain(..above.saturating_sub(1));
@@ -279,9 +325,12 @@ impl StreamIndex {
             "block {block:?} is empty or larger than 2 GiB"
         );
         match self.epochs.last() {
-            Some(last) if last.epoch == block.epoch => {
-                assert_eq!(last.lane, block.lane, "block {block:?} is in another lane than its epoch")
-            }
+            Some(last) if last.epoch == block.epoch => match last.lane {
+                Some(lane) => {
+                    assert_eq!(lane, block.lane, "block {block:?} is in another lane than its epoch")
+                }
+                None => self.begin_epoch(block.epoch, block.lane),
+            },
             _ => self.begin_epoch(block.epoch, block.lane),
         }
         let small = if block.small { SMALL } else { 0 };
@@ -306,9 +355,14 @@ impl StreamIndex {
     /// The log start lies inside the first block: it begins below.
     fn rebase(&mut self, base: u64) {
         self.end = base;
+        self.floor = base;
         for run in &mut self.epochs {
             run.start = run.start.min(base);
         }
+    }
+
+    fn first_end(&self) -> Option<u64> {
+        (!self.is_empty()).then(|| self.end_of(0, 0))
     }
 
     fn second_base(&self) -> Option<u64> {
@@ -360,7 +414,7 @@ impl StreamIndex {
         let above = self.epochs.partition_point(|run| run.start <= packed.base);
         let run = self.epochs[above.saturating_sub(1)];
         BlockRef {
-            lane: run.lane,
+            lane: run.lane.expect("a block is in a lane"),
             number: packed.number,
             position: packed.position,
             length: packed.length_and_small & !SMALL,

@@ -21,6 +21,10 @@ pub struct TopicConfig {
     pub timestamp_before_max_ms: i64,
     /// `message.timestamp.after.max.ms`.
     pub timestamp_after_max_ms: i64,
+    /// `retention.ms`, -1 for ever.
+    pub retention_ms: i64,
+    /// `retention.bytes`, -1 for any size.
+    pub retention_bytes: i64,
 }
 
 impl TopicConfig {
@@ -34,6 +38,8 @@ impl TopicConfig {
             compression: Compression::from_topic_config(values.string("compression.type")),
             timestamp_before_max_ms: values.long("message.timestamp.before.max.ms"),
             timestamp_after_max_ms: values.long("message.timestamp.after.max.ms"),
+            retention_ms: values.long("retention.ms"),
+            retention_bytes: values.long("retention.bytes"),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::def::{ConfigDef, Kind, Values};
 use super::keys;
-use super::unused::{NO_CLEANER, NO_RETENTION};
+use super::unused::NO_CLEANER;
 
 const fn key(name: &'static str, kind: Kind, default: &'static str) -> ConfigDef {
     ConfigDef::new(name, kind, Some(default))
@@ -116,12 +116,10 @@ pub static TOPIC_KEYS: &[ConfigDef] = &[
         .doc("Stored and reported: there is one tier, the bucket."),
     key("retention.bytes", Kind::Long, "-1")
         .synonym("log.retention.bytes")
-        .unused(NO_RETENTION)
         .doc("How many bytes of a partition are kept, -1 for any."),
     key("retention.ms", Kind::Long, "604800000")
         .at_least(-1)
         .synonym("log.retention.ms")
-        .unused(NO_RETENTION)
         .doc("How long a record is kept, -1 for ever."),
     key("segment.bytes", Kind::Int, "1073741824")
         .at_least(1048576)

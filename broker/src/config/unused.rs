@@ -17,7 +17,6 @@ pub(super) const NO_POOLS: &str = "there are no thread pools to size: the runtim
 pub(super) const NO_QUORUM: &str = "there is no controller quorum: the metadata log is in the bucket";
 pub(super) const NO_QUOTAS: &str = "quotas are not enforced in this release";
 pub(super) const NO_REPLICATION: &str = "brokers do not replicate to each other: the bucket does";
-pub(super) const NO_RETENTION: &str = "retention is not in this release";
 pub(super) const NO_SECURITY: &str = "only PLAINTEXT listeners are served in this release";
 pub(super) const NO_TELEMETRY: &str = "clients are not asked for metrics in this release";
 pub(super) const NO_TIERS: &str = "there is one tier: everything is in the bucket";

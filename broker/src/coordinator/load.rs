@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use protocol::control_batch::{EndTransaction, parse_control_batch};
 use protocol::record_batch::{Batch, split_batches};
+use s3stream::block_ref::BlockRef;
 
 use super::group::{GroupRecord, GroupShard};
 use crate::broker::Broker;
@@ -43,8 +44,18 @@ pub async fn load(
     let offsets = partition.offsets();
     let mut offset = offsets.log_start;
     while offset < offsets.high_watermark {
-        let found = partition.find(offset, STEP_BYTES).map_err(|e| LoadError::Read(e.to_string()))?;
-        let blocks = read(broker, &found.blocks).await?;
+        let in_tail = |block: &BlockRef| broker.reader.in_tail(block);
+        let found =
+            partition.find(offset, STEP_BYTES, in_tail).map_err(|e| LoadError::Read(e.to_string()))?;
+        let blocks = match found.in_history {
+            false => found.blocks,
+            true => {
+                let image = broker.journal.image();
+                let read = image.inner.catalog.history(partition.stream, offset as u64, STEP_BYTES as u64);
+                broker.history.blocks(&read).await.map_err(|e| LoadError::Read(e.to_string()))?
+            }
+        };
+        let blocks = read(broker, &blocks).await?;
         let before = offset;
         for slice in whole_batches(&blocks, offset, usize::MAX, true) {
             for batch in split_batches(slice) {
@@ -60,7 +71,7 @@ pub async fn load(
     Ok(shard)
 }
 
-async fn read(broker: &Broker, blocks: &[s3stream::block_ref::BlockRef]) -> Result<Vec<Bytes>, LoadError> {
+async fn read(broker: &Broker, blocks: &[BlockRef]) -> Result<Vec<Bytes>, LoadError> {
     let in_memory: Vec<Bytes> = blocks.iter().map_while(|b| broker.reader.memory(b)).collect();
     if !in_memory.is_empty() {
         return Ok(in_memory);

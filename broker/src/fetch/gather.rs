@@ -10,6 +10,9 @@ use bytes::Bytes;
 use protocol::error::{self, ErrorCode};
 use s3stream::block_ref::BlockRef;
 use s3stream::budget::{Class, Permit};
+use s3stream::cache::ReadError;
+use s3stream::history::HistoryRead;
+use s3stream::ids::StreamId;
 use tokio::time::Instant;
 
 use super::session::{FetchSlots, Load, TopicKey};
@@ -99,7 +102,7 @@ async fn look(broker: &Arc<Broker>, slots: &mut FetchSlots, limits: Limits, answ
     for slot in candidates {
         match find(broker, slots, slot, limits.max_bytes.saturating_sub(available)) {
             Ok(looked) => {
-                available += looked.blocks.iter().map(|b| b.length as usize).sum::<usize>();
+                available += looked.bytes();
                 found.push((slot, looked));
             }
             Err(failed) => {
@@ -153,7 +156,18 @@ fn total(answer: &Answer) -> usize {
 struct Looked {
     partition: Arc<Partition>,
     offsets: Offsets,
+    /// Where it lies, as far as that is known without waiting.
     blocks: Vec<BlockRef>,
+    /// Which index has to be read first.
+    history: Option<HistoryRead>,
+}
+
+impl Looked {
+    /// What there is to take, about.
+    fn bytes(&self) -> usize {
+        let known: usize = self.blocks.iter().map(|b| b.length as usize).sum();
+        known + self.history.as_ref().map_or(0, |read| read.bytes_max as usize)
+    }
 }
 
 fn find(broker: &Arc<Broker>, slots: &mut FetchSlots, slot: u32, room: usize) -> Result<Looked, Gathered> {
@@ -167,9 +181,19 @@ fn find(broker: &Arc<Broker>, slots: &mut FetchSlots, slot: u32, room: usize) ->
         .map_err(|refused| Gathered::failed(read_error_code(&refused), UNKNOWN))?;
     let bytes = (wanted.max_bytes.max(1) as usize).min(room.max(1));
     let found = partition
-        .find(wanted.offset, bytes)
+        .find(wanted.offset, bytes, |block| broker.reader.in_tail(block))
         .map_err(|refused| Gathered::failed(read_error_code(&refused), partition.offsets()))?;
-    Ok(Looked { offsets: found.offsets, blocks: found.blocks, partition })
+    let (offsets, mut blocks, mut history) = (found.offsets, found.blocks, None);
+    if found.in_history {
+        // Blocks of one answer come from one image.
+        let image = broker.journal.image();
+        let read = image.inner.catalog.history(partition.stream, wanted.offset as u64, bytes as u64);
+        match broker.history.known(&read) {
+            Some(known) => blocks = known,
+            None => history = Some(read),
+        }
+    }
+    Ok(Looked { offsets, blocks, history, partition })
 }
 
 /// Takes what is in memory of what was found; starts a load if that is nothing.
@@ -181,7 +205,7 @@ fn take(
     room: usize,
     first: bool,
 ) -> Gathered {
-    if looked.blocks.is_empty() {
+    if looked.blocks.is_empty() && looked.history.is_none() {
         return Gathered::empty(looked.offsets);
     }
     // There is data: this slot is looked at again next time, whatever becomes of it now.
@@ -193,16 +217,21 @@ fn take(
     let limit = (slots.get(slot).wanted.max_bytes.max(0) as usize).min(room);
     let mut in_memory: Vec<Bytes> = looked.blocks.iter().map_while(|b| broker.reader.memory(b)).collect();
     if in_memory.is_empty() {
-        match loaded(slots, slot, &looked.blocks) {
+        match loaded(slots, slot, looked.partition.stream, offset) {
             Loaded::Bytes(bytes) => in_memory = bytes,
             Loaded::UnderWay => return waiting(slots, slot, looked.offsets),
+            // It went while it was looked up: an image later it is elsewhere (DESIGN §7).
+            Loaded::Failed(ReadError::Missing { .. }) if looked.partition.moved_since(offset) => {
+                slots.interest.mark(slot, 0);
+                return Gathered::empty(looked.offsets);
+            }
             Loaded::Failed(reason) => {
                 tracing::warn!(topic = %looked.partition.topic, partition = looked.partition.index, offset,
                     %reason, "a fetch could not be read from the store");
                 return Gathered::failed(ErrorCode::KafkaStorageError, looked.offsets);
             }
             Loaded::NotStarted => {
-                start_load(broker, slots, slot, looked.blocks);
+                start_load(broker, slots, slot, looked.partition.stream, looked.blocks, looked.history);
                 return waiting(slots, slot, looked.offsets);
             }
         }
@@ -224,14 +253,14 @@ fn waiting(slots: &mut FetchSlots, slot: u32, offsets: Offsets) -> Gathered {
 enum Loaded {
     Bytes(Vec<Bytes>),
     UnderWay,
-    Failed(String),
+    Failed(ReadError),
     NotStarted,
 }
 
-fn loaded(slots: &mut FetchSlots, slot: u32, blocks: &[BlockRef]) -> Loaded {
+fn loaded(slots: &mut FetchSlots, slot: u32, stream: StreamId, offset: i64) -> Loaded {
     let s = slots.get_mut(slot);
     let Some(load) = s.load.clone() else { return Loaded::NotStarted };
-    if load.blocks.first() != blocks.first() {
+    if (load.stream, load.offset) != (stream, offset) {
         s.load = None;
         return Loaded::NotStarted;
     }
@@ -250,12 +279,26 @@ fn loaded(slots: &mut FetchSlots, slot: u32, blocks: &[BlockRef]) -> Loaded {
     }
 }
 
-fn start_load(broker: &Arc<Broker>, slots: &mut FetchSlots, slot: u32, blocks: Vec<BlockRef>) {
-    let load = Arc::new(Load { blocks, done: parking_lot::Mutex::new(None) });
+fn start_load(
+    broker: &Arc<Broker>,
+    slots: &mut FetchSlots,
+    slot: u32,
+    stream: StreamId,
+    mut blocks: Vec<BlockRef>,
+    in_history: Option<HistoryRead>,
+) {
+    let offset = slots.get(slot).wanted.offset;
+    let load = Arc::new(Load { stream, offset, done: parking_lot::Mutex::new(None) });
     slots.get_mut(slot).load = Some(load.clone());
-    let (reader, interest) = (broker.reader.clone(), slots.interest.clone());
+    let (reader, history, interest) = (broker.reader.clone(), broker.history.clone(), slots.interest.clone());
     broker.env.tasks.spawn("fetch-load", async move {
-        let result = reader.load(&load.blocks).await.map_err(|e| e.to_string());
+        let result = async {
+            if let Some(read) = in_history {
+                blocks = history.blocks(&read).await?;
+            }
+            reader.load(&blocks).await
+        };
+        let result = result.await;
         *load.done.lock() = Some(result);
         interest.mark(slot, 0);
     });

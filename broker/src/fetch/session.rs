@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use protocol::error::ErrorCode;
-use s3stream::block_ref::BlockRef;
+use s3stream::cache::ReadError;
+use s3stream::ids::StreamId;
 use tokio::sync::Mutex as AsyncMutex;
 use uuid::Uuid;
 
@@ -68,12 +69,14 @@ pub struct Slot {
     pub load: Option<Arc<Load>>,
 }
 
-/// Blocks that were not in memory.
+/// What was not in memory.
 pub struct Load {
-    /// Which.
-    pub blocks: Vec<BlockRef>,
-    /// Their bytes, or that they could not be read; None while under way.
-    pub done: Mutex<Option<Result<Vec<bytes::Bytes>, String>>>,
+    /// Of which log.
+    pub stream: StreamId,
+    /// From which offset on.
+    pub offset: i64,
+    /// The bytes of its blocks, or that they could not be read; None while under way.
+    pub done: Mutex<Option<Result<Vec<bytes::Bytes>, ReadError>>>,
 }
 
 /// A set of slots.

@@ -162,6 +162,8 @@ impl MetadataRecord {
     /// The feature level that brought it.
     pub fn level(&self) -> u16 {
         match self {
+            // As storage numbers its records: those from 15 on came with objects of `data/`.
+            MetadataRecord::Storage(record) if record.id() >= 15 => 3,
             MetadataRecord::Storage(_)
             | MetadataRecord::BrokerRegistered { .. }
             | MetadataRecord::TopicCreated { .. }

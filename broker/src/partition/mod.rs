@@ -1,6 +1,7 @@
 //! A partition: what it accepts, what it knows, what it shows.
 //!
-//! [`append`] (p) judges a batch; [`producer_state`] (p) remembers producers; [`attachment`] (p) is what of it is stored;
+//! [`append`] (p) judges a batch; [`producer_state`] (p) remembers producers; [`attachment`] and [`checkpoint`] (p) are what
+//! of it is stored;
 //! [`slice`] (p) cuts a fetch out of blocks; this file is the shell: one short mutex per partition, taken on the
 //! connection's task, never across an await (PRACTICE P5). LOCK ORDER: partition, then lane, then fetch interest: so that
 //! lane order is offset order.
@@ -10,6 +11,7 @@
 
 pub mod append;
 pub mod attachment;
+pub mod checkpoint;
 pub mod producer_state;
 pub mod slice;
 pub mod table;
@@ -24,13 +26,13 @@ use protocol::record_batch::Batch;
 use s3stream::block_ref::BlockRef;
 use s3stream::budget::Permit;
 use s3stream::ids::{LaneNumber, StreamEpoch, StreamId};
-use s3stream::object::AttachmentEntry;
 use s3stream::stream::StreamIndex;
 use s3stream::wal::{Append, Attachment, Lane, Prefix, StreamSink};
 use uuid::Uuid;
 
 use crate::config::topic::TopicConfig;
 use crate::fetch::interest::FetchInterest;
+use crate::retention::policy::Unit;
 use append::AppendError;
 use attachment::ProducerAttachment;
 use producer_state::{ActiveProducer, KnownBatch, ProducerStates, Sequenced};
@@ -61,6 +63,8 @@ struct State {
     producers: ProducerStates,
     interests: Vec<(Weak<FetchInterest>, u32)>,
     open: Openness,
+    /// Objects of `data/` hold all that is kept below; lane objects that do are deleted soon.
+    uploaded_below: u64,
 }
 
 /// May the partition be used?
@@ -105,8 +109,10 @@ pub struct Offsets {
 pub struct Found {
     /// The offsets at that moment.
     pub offsets: Offsets,
-    /// The blocks that hold what was asked for, in offset order; empty at the end of the log.
+    /// The blocks that hold what was asked for, in offset order; empty at the end of the log, and in history.
     pub blocks: Vec<BlockRef>,
+    /// It lies in objects that only the catalog names: [`s3stream::history`] has the blocks.
+    pub in_history: bool,
 }
 
 /// Why a read is refused.
@@ -162,25 +168,8 @@ impl Partition {
         leader_epoch: StreamEpoch,
         config: Arc<ArcSwap<TopicConfig>>,
         blocks: StreamIndex,
-        attachments: &[AttachmentEntry],
+        producers: ProducerStates,
     ) -> Arc<Partition> {
-        let mut producers = ProducerStates::default();
-        for entry in attachments {
-            let Some(a) = ProducerAttachment::decode(&entry.bytes).filter(|a| !a.control) else { continue };
-            let base_offset = entry.offset as i64;
-            let known = KnownBatch {
-                first_sequence: a.base_sequence,
-                last_sequence: protocol::record_batch::increment_sequence(
-                    a.base_sequence,
-                    a.last_offset_delta,
-                ),
-                base_offset,
-                last_offset: base_offset + i64::from(a.last_offset_delta),
-                timestamp: a.max_timestamp,
-                at: None,
-            };
-            producers.record(a.producer_id, a.producer_epoch, known);
-        }
         let state = State {
             log_start_offset: blocks.start(),
             high_watermark: blocks.end(),
@@ -189,6 +178,7 @@ impl Partition {
             producers,
             interests: Vec::new(),
             open: Openness::Open,
+            uploaded_below: 0,
         };
         Arc::new(Partition { topic, topic_id, index, stream, leader_epoch, config, state: Mutex::new(state) })
     }
@@ -287,19 +277,61 @@ impl Partition {
         }
     }
 
-    /// The blocks from `offset` on, about `max_bytes` of them and one at least, of what is durable.
-    pub fn find(&self, offset: i64, max_bytes: usize) -> Result<Found, ReadRefused> {
-        let state = self.state.lock();
+    /// The blocks from `offset` on, about `max_bytes` of them and one at least, of what is durable. `in_tail` tells whether
+    /// a block is in memory since it was written: what was uploaded and is not is history.
+    pub fn find(
+        &self,
+        offset: i64,
+        max_bytes: usize,
+        in_tail: impl Fn(&BlockRef) -> bool,
+    ) -> Result<Found, ReadRefused> {
+        let mut state = self.state.lock();
         let offsets = state.offsets();
         if offset < offsets.log_start || offset > offsets.log_end {
             return Err(ReadRefused::OutOfRange { offset, offsets });
         }
-        let blocks = if offset < offsets.high_watermark {
-            state.blocks.lookup(offset as u64, max_bytes as u64).unwrap_or_default()
-        } else {
+        let at = offset as u64;
+        if offset >= offsets.high_watermark {
+            return Ok(Found { offsets, blocks: Vec::new(), in_history: false });
+        }
+        if at >= state.blocks.floor() && at < state.uploaded_below {
+            state.forget_history(&in_tail);
+        }
+        let in_history = at < state.blocks.floor();
+        let blocks = if in_history {
             Vec::new()
+        } else {
+            state.blocks.lookup(at, max_bytes as u64).unwrap_or_default()
         };
-        Ok(Found { offsets, blocks })
+        Ok(Found { offsets, blocks, in_history })
+    }
+
+    /// Objects of `data/` hold all that is kept below `end`, says the image.
+    pub fn uploaded(&self, end: u64, in_tail: impl Fn(&BlockRef) -> bool) {
+        let mut state = self.state.lock();
+        state.uploaded_below = state.uploaded_below.max(end);
+        state.forget_history(&in_tail);
+    }
+
+    /// The blocks from `offset` on, for retention.
+    pub fn units_from(&self, offset: u64) -> Vec<Unit> {
+        let state = self.state.lock();
+        let blocks = state.blocks.blocks().filter(|block| block.end > offset);
+        let unit = |block: BlockRef| {
+            let (end, bytes) = (block.end, u64::from(block.length));
+            Unit { end, bytes, max_timestamp: block.max_timestamp }
+        };
+        blocks.map(unit).collect()
+    }
+
+    /// Was what lies at `offset` uploaded, so that it may be elsewhere than it was when it was looked up?
+    pub fn moved_since(&self, offset: i64) -> bool {
+        (offset as u64) < self.state.lock().uploaded_below
+    }
+
+    /// Where the blocks that this partition knows begin: below is history.
+    pub fn history_below(&self) -> u64 {
+        self.state.lock().blocks.floor()
     }
 
     /// Blocks that may hold the first record at or after `timestamp`, in offset order.
@@ -413,6 +445,14 @@ impl Partition {
 }
 
 impl State {
+    /// Blocks that were uploaded and are not in the tail any more are read from their new place.
+    fn forget_history(&mut self, in_tail: impl Fn(&BlockRef) -> bool) {
+        let below = self.uploaded_below;
+        while let Some(first) = self.blocks.first().filter(|first| first.end <= below && !in_tail(first)) {
+            self.blocks.forget_below(first.end);
+        }
+    }
+
     fn offsets(&self) -> Offsets {
         Offsets {
             log_start: self.log_start_offset as i64,

@@ -171,6 +171,14 @@ impl ProducerStates {
         all
     }
 
+    /// Id, epoch and kept batches of every producer, ascending by id; the last batch has the last timestamp.
+    pub fn batches(&self) -> Vec<(i64, i16, &VecDeque<KnownBatch>)> {
+        let all = self.by_id.iter().filter(|(_, p)| !p.batches.is_empty());
+        let mut all: Vec<_> = all.map(|(id, p)| (*id, p.epoch, &p.batches)).collect();
+        all.sort_by_key(|(id, ..)| *id);
+        all
+    }
+
     /// The last lane object that holds a batch of any of them; None: all are durable since before this incarnation.
     pub fn last_lane_object(&self) -> Option<LaneNumber> {
         self.by_id.values().filter_map(|p| p.batches.back()?.at).max()

@@ -218,6 +218,11 @@ impl Reader {
         Some(bytes)
     }
 
+    /// Is the block in memory since this process wrote it?
+    pub fn in_tail(&self, block: &BlockRef) -> bool {
+        self.0.tail.has(block)
+    }
+
     /// The bytes of all these blocks, in their order; loads what is not in memory. Dropping the call leaves a load to
     /// others who wait for it, and ends it when there are none.
     ///

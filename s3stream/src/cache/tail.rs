@@ -172,6 +172,11 @@ impl TailCache {
         self.state.read().objects.get(&(lane, number)).map(|held| Arc::clone(&held.object))
     }
 
+    /// Is the object of a block here?
+    pub fn has(&self, block: &BlockRef) -> bool {
+        self.state.read().objects.contains_key(&(block.lane, block.number))
+    }
+
     /// The bytes of a block by reference; None if its object is not here (any more). They never left this process's
     /// memory since their CRC was made, so it is not checked again.
     pub fn block(&self, block: &BlockRef) -> Option<Bytes> {

@@ -166,6 +166,17 @@ pub struct EpochSeal {
 }
 
 impl StreamState {
+    /// The epochs of what objects hold, ascending, with the first offset of each.
+    pub fn epochs_of_ranges(&self) -> Vec<(StreamEpoch, u64)> {
+        let mut epochs: Vec<(StreamEpoch, u64)> = Vec::new();
+        for range in self.ranges.iter() {
+            if epochs.last().is_none_or(|(last, _)| *last < range.epoch) {
+                epochs.push((range.epoch, range.start));
+            }
+        }
+        epochs
+    }
+
     /// No record of a later epoch can be below this offset, by what the journal knows alone.
     pub fn end_at_least(&self) -> u64 {
         let sealed = self.lanes.iter().filter_map(|entry| entry.sealed).map(|seal| seal.end).max();

@@ -46,6 +46,8 @@ pub struct StreamClip {
     pub base: u64,
     /// What may hold records, ascending by epoch.
     pub epochs: Vec<EpochClip>,
+    /// The epochs of what objects of `data/` hold, ascending, with the first offset of each.
+    pub history: Vec<(StreamEpoch, u64)>,
 }
 
 /// What counts of one epoch. It begins where the one before it ended.
@@ -83,6 +85,7 @@ impl Catalog {
                     .into_iter()
                     .map(|(lane, clip)| EpochClip { lane: index[&lane], ..clip })
                     .collect(),
+                history: state.epochs_of_ranges(),
             };
         let streams = clips.into_iter().map(clip).collect();
         RecoveryPlan { streams, lanes: spans.into_values().collect() }

@@ -50,6 +50,8 @@ pub struct LaneConfig {
     pub undurable_bytes_max: u64,
     /// Bytes of chunks kept for the next objects: two full ones.
     pub idle_chunk_bytes: usize,
+    /// [`Lane::room`] waits while the lane holds so many durable bytes that were not uploaded (DESIGN §5 "Bounds").
+    pub backlog_bytes_max: u64,
 }
 
 impl LaneConfig {
@@ -64,6 +66,7 @@ impl LaneConfig {
             puts_per_second_max: traits.puts_per_second_max,
             undurable_bytes_max: lane_tail / 2,
             idle_chunk_bytes: 2 * full_bytes as usize,
+            backlog_bytes_max: u64::MAX,
         }
     }
 }
@@ -143,6 +146,8 @@ pub struct LaneStats {
     pub in_flight: usize,
     /// Bytes pushed and not yet durable.
     pub undurable_bytes: u64,
+    /// Bytes of durable objects, as stored, that the journal's trim has passed.
+    pub trimmed_bytes: u64,
     /// How long the oldest PUT in flight is unresolved: goes with the heartbeat (SAFETY L4).
     pub oldest_put: Option<Duration>,
     /// Smoothed time of a PUT.
@@ -283,7 +288,10 @@ impl Lane {
                     return Err(NoRoom::Ended(ended.clone()));
                 }
                 let after = state.undurable_bytes.saturating_add(bytes);
-                if state.undurable_bytes == 0 || after <= self.0.config.undurable_bytes_max {
+                let backlog = state.stats.bytes.saturating_sub(state.stats.trimmed_bytes);
+                if backlog >= self.0.config.backlog_bytes_max {
+                    // Its upload is behind: whoever waits too long is told to come again.
+                } else if state.undurable_bytes == 0 || after <= self.0.config.undurable_bytes_max {
                     return Ok(());
                 }
                 if let Some(refusal) = &state.refusal {
@@ -325,6 +333,14 @@ impl Lane {
             told.await;
         }
         Ok(())
+    }
+
+    /// The journal's trim has passed so many bytes more, as stored: there is room for as many.
+    pub fn trimmed(&self, bytes: u64) {
+        let mut state = self.0.state.lock();
+        state.stats.trimmed_bytes = state.stats.trimmed_bytes.saturating_add(bytes);
+        drop(state);
+        self.0.room.notify_waiters();
     }
 
     /// Why it takes nothing more, if so.

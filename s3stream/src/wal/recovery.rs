@@ -12,6 +12,7 @@
 //!
 //! Memory: [`WINDOW`] tails, charged to the class merge, and 40 bytes per block found.
 
+pub mod checkpoints;
 mod fold;
 #[cfg(test)]
 mod tests;

@@ -199,8 +199,17 @@ impl World {
     /// What `aquifer` does: starts, serves, ends when it must.
     async fn main(self: Arc<Self>, life: Arc<Life>, stores: OpenStores) {
         let env = life.process.env.clone();
-        let settings =
-            [("node.id", "1"), ("memory.budget.bytes", "67108864"), ("offsets.topic.num.partitions", "1")];
+        let settings = [
+            ("node.id", "1"),
+            ("memory.budget.bytes", "67108864"),
+            ("offsets.topic.num.partitions", "1"),
+            // The clocks of this world are wrong: what goes by them is a matter of its own.
+            ("log.retention.ms", "-1"),
+            // Uploads and deletions happen many times in the life of a process.
+            ("wal.upload.bytes", "65536"),
+            ("wal.upload.interval.ms", "1500"),
+            ("object.delete.delay.ms", "3000"),
+        ];
         let config = BrokerConfig::read(settings.into_iter()).expect("the settings are legal");
         let broker = match start(env.clone(), config, stores, Sockets::none("PLAINTEXT")).await {
             Ok(broker) => broker,

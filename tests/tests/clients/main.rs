@@ -17,11 +17,13 @@
 //! | `admin`       | create, delete, describe, auto-create |
 //! | `changes`     | configuration, more partitions, deleted records |
 //! | `survives`    | what of these is there after kill -9 and another start |
+//! | `at_rest`     | what was uploaded, retained, deleted: the log when it has left the lane; a broker of its own |
 
 // Real clients, real time.
 #![allow(clippy::disallowed_methods)]
 
 mod admin;
+mod at_rest;
 mod changes;
 mod cluster;
 mod codecs;

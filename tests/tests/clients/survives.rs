@@ -27,18 +27,19 @@ fn text(s: &str) -> StrBytes {
     StrBytes::from_string(s.to_owned())
 }
 
-fn name() -> TopicName {
+pub(super) fn name() -> TopicName {
     TopicName(text("t"))
 }
 
-struct Client(String);
+/// A client of a broker of its own, for the topic `t`.
+pub(super) struct Client(pub(super) String);
 
 impl Client {
-    fn ask<R: Request>(&self, request: &R, version: i16) -> R::Response {
+    pub(super) fn ask<R: Request>(&self, request: &R, version: i16) -> R::Response {
         ask_at(&self.0, request, version)
     }
 
-    fn set(&self, resource: i8, resource_name: &str, key: &str, value: &str) {
+    pub(super) fn set(&self, resource: i8, resource_name: &str, key: &str, value: &str) {
         let config = AlterableConfig::default().with_name(text(key)).with_value(Some(text(value)));
         let resource = AlterConfigsResource::default()
             .with_resource_type(resource)
@@ -46,6 +47,23 @@ impl Client {
             .with_configs(vec![config]);
         let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
         assert_eq!(self.ask(&request, 1).responses[0].error_code, 0, "{key}={value}");
+    }
+
+    /// A producer id.
+    pub(super) fn producer_id(&self) -> i64 {
+        let request =
+            InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(60_000);
+        self.ask(&request, 1).producer_id.0
+    }
+
+    /// Creates `t`.
+    pub(super) fn create(&self, partitions: i32) {
+        let topic = CreatableTopic::default()
+            .with_name(name())
+            .with_num_partitions(partitions)
+            .with_replication_factor(1);
+        let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
+        assert_eq!(self.ask(&request, 4).topics[0].error_code, 0);
     }
 
     /// Value and source.
@@ -60,7 +78,7 @@ impl Client {
     }
 
     /// Error code and base offset.
-    fn produce(&self, partition: i32, batch: Bytes) -> (i16, i64) {
+    pub(super) fn produce(&self, partition: i32, batch: Bytes) -> (i16, i64) {
         let data = PartitionProduceData::default().with_index(partition).with_records(Some(batch));
         let data = TopicProduceData::default().with_name(name()).with_partition_data(vec![data]);
         let request =
@@ -70,7 +88,7 @@ impl Client {
     }
 
     /// Low watermarks and error codes by partition.
-    fn delete(&self, offsets: &[(i32, i64)]) -> Vec<(i32, i64, i16)> {
+    pub(super) fn delete(&self, offsets: &[(i32, i64)]) -> Vec<(i32, i64, i16)> {
         let partitions = offsets.iter().map(|(partition, offset)| {
             DeleteRecordsPartition::default().with_partition_index(*partition).with_offset(*offset)
         });
@@ -80,7 +98,7 @@ impl Client {
         answer.partitions.iter().map(|p| (p.partition_index, p.low_watermark, p.error_code)).collect()
     }
 
-    fn offset(&self, partition: i32, timestamp: i64) -> i64 {
+    pub(super) fn offset(&self, partition: i32, timestamp: i64) -> i64 {
         let partition =
             ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(timestamp);
         let topic = ListOffsetsTopic::default().with_name(name()).with_partitions(vec![partition]);
@@ -90,12 +108,18 @@ impl Client {
         answer.offset
     }
 
-    fn watermarks(&self, partition: i32) -> (i64, i64) {
+    pub(super) fn watermarks(&self, partition: i32) -> (i64, i64) {
         (self.offset(partition, -2), self.offset(partition, -1))
     }
 
     /// Error code of a fetch, the log start that it tells, and how many bytes it brings.
-    fn fetch(&self, partition: i32, offset: i64) -> (i16, i64, usize) {
+    pub(super) fn fetch(&self, partition: i32, offset: i64) -> (i16, i64, usize) {
+        let (code, start, records) = self.fetch_records(partition, offset);
+        (code, start, records.len())
+    }
+
+    /// The same with the bytes.
+    pub(super) fn fetch_records(&self, partition: i32, offset: i64) -> (i16, i64, Bytes) {
         let partition = FetchPartition::default()
             .with_partition(partition)
             .with_fetch_offset(offset)
@@ -103,16 +127,16 @@ impl Client {
         let topic = FetchTopic::default().with_topic(name()).with_partitions(vec![partition]);
         let request = FetchRequest::default()
             .with_replica_id((-1).into())
-            .with_max_wait_ms(100)
+            .with_max_wait_ms(1_000)
             .with_min_bytes(1)
             .with_max_bytes(1 << 20)
             .with_topics(vec![topic]);
         let answer = self.ask(&request, 11).responses[0].partitions[0].clone();
-        (answer.error_code, answer.log_start_offset, answer.records.map_or(0, |r| r.len()))
+        (answer.error_code, answer.log_start_offset, answer.records.unwrap_or_default())
     }
 }
 
-fn batch(producer_id: i64, first_sequence: i32, count: i32) -> Bytes {
+pub(super) fn batch(producer_id: i64, first_sequence: i32, count: i32) -> Bytes {
     let mut batch = BatchBuilder::new().producer(producer_id, 0, first_sequence);
     for n in 0..count {
         batch = batch.append(1_000, None, Some(format!("{}", first_sequence + n).as_bytes()), &[]);
@@ -124,10 +148,7 @@ fn batch(producer_id: i64, first_sequence: i32, count: i32) -> Bytes {
 fn changes_are_there_after_kill_and_start() {
     let mut broker = tests::server::own("survives", &[]);
     let client = Client(broker.addr().to_string());
-    let topic = CreatableTopic::default().with_name(name()).with_num_partitions(2).with_replication_factor(1);
-    let created =
-        client.ask(&CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000), 4);
-    assert_eq!(created.topics[0].error_code, 0);
+    client.create(2);
     client.set(TOPIC, "t", "max.message.bytes", "3000");
     // In force when it is answered: 10 is MESSAGE_TOO_LARGE.
     let large = || BatchBuilder::new().append(1_000, None, Some(&[b'x'; 3_500]), &[]).build();
@@ -142,9 +163,7 @@ fn changes_are_there_after_kill_and_start() {
     let more = CreatePartitionsRequest::default().with_topics(vec![more]).with_timeout_ms(30_000);
     assert_eq!(client.ask(&more, 3).results[0].error_code, 0);
 
-    let request =
-        InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(60_000);
-    let producer_id = client.ask(&request, 1).producer_id.0;
+    let producer_id = client.producer_id();
     for (first, expected) in [(0, 0), (4, 4), (8, 8)] {
         assert_eq!(client.produce(2, batch(producer_id, first, 4)), (0, expected));
         assert_eq!(client.produce(0, batch(producer_id, first, 4)), (0, expected));

@@ -4,7 +4,7 @@
 use super::{key, unset};
 use crate::config::def::ConfigDef;
 use crate::config::def::Kind::{Boolean, Double, Int, List, Long};
-use crate::config::unused::{DURABLE, NO_CLEANER, NO_DISK, NO_PURGATORY, NO_RETENTION};
+use crate::config::unused::{DURABLE, NO_CLEANER, NO_DISK, NO_PURGATORY};
 
 /// By name.
 pub static KEYS: &[ConfigDef] = &[
@@ -23,7 +23,7 @@ pub static KEYS: &[ConfigDef] = &[
     key("log.flush.offset.checkpoint.interval.ms", Int, "60000").at_least(0).unused(DURABLE).doc("How often the recovery point is written."),
     key("log.flush.scheduler.interval.ms", Long, "9223372036854775807").unused(DURABLE).doc("How often the flusher looks for something to flush."),
     key("log.flush.start.offset.checkpoint.interval.ms", Int, "60000").at_least(0).unused(DURABLE).doc("How often log starts are written."),
-    key("log.retention.check.interval.ms", Long, "300000").at_least(1).unused(NO_RETENTION).doc("How often logs are looked at for what may go."),
+    key("log.retention.check.interval.ms", Long, "300000").at_least(1).doc("How often logs are looked at for what may go."),
     key("log.retention.hours", Int, "168").doc("As log.retention.ms, in hours; a finer unit that is set wins."),
     unset("log.retention.minutes", Int).doc("As log.retention.ms, in minutes; where not set, log.retention.hours counts."),
     unset("log.retention.ms", Long).cluster_wide().coarser(&[("log.retention.minutes", 60_000), ("log.retention.hours", 3_600_000)]).doc("How long a record is kept, -1 for ever; where not set, log.retention.minutes counts, then log.retention.hours."),

@@ -9,6 +9,10 @@ pub static KEYS: &[ConfigDef] = &[
     key("memory.budget.bytes", Long, "0")
         .at_least(0)
         .doc("The memory this process may use for data; 0 is half of what the machine or its container has."),
+    key("object.delete.delay.ms", Long, "3600000").at_least(0).doc(
+        "How long an object stays after nothing refers to it, as a courtesy to slow readers; lane objects that were \
+         uploaded wait for 10 s of it at most.",
+    ),
     key("peer.listener", String, "127.0.0.1:0").doc(
         "Where other brokers, and a second process with this node id, reach this one; port 0 takes a free one.",
     ),
@@ -28,4 +32,11 @@ pub static KEYS: &[ConfigDef] = &[
     ),
     unset("wal.storage", String)
         .doc("A second, faster store for lanes, as a URL; the same as storage where this is not set."),
+    unset("wal.upload.bytes", Long).at_least(65536).doc(
+        "The lane is uploaded at so many bytes; where not set, 64 MiB in a directory, 256 MiB elsewhere, and less with a \
+         small memory.budget.bytes. From four times as much on, produces wait.",
+    ),
+    key("wal.upload.interval.ms", Long, "60000")
+        .at_least(1)
+        .doc("The longest that what was written waits in the lane for its upload."),
 ];

@@ -182,7 +182,7 @@ impl<'a> StreamFold<'a> {
     fn new(clip: &'a StreamClip) -> StreamFold<'a> {
         StreamFold {
             clip,
-            index: StreamIndex::new(clip.start.max(clip.base)),
+            index: StreamIndex::above_history(clip.start, clip.base, clip.history.iter().copied()),
             reached: clip.base,
             last: None,
             begun: 0,

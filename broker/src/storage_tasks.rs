@@ -1,0 +1,162 @@
+//! What storage does by itself beside the requests: upload, deletion of what nobody refers to. The tasks are `s3stream`'s;
+//! here they get what is Kafka's: the journal, the state of producers, the partitions that are told.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use s3stream::block_ref::LaneRef;
+use s3stream::budget::Budget;
+use s3stream::cache::{Stores, TailCache};
+use s3stream::catalog::{Catalog, StorageRecord};
+use s3stream::gc::{Collector, GcDials};
+use s3stream::ids::{StoreId, StreamId};
+use s3stream::object::AttachmentEntry;
+use s3stream::upload::{CatalogJournal, Checkpoints, ObjectCounter, UploadDials, UploadSink, Uploader};
+
+use crate::broker::Broker;
+use crate::config::BrokerConfig;
+use crate::metadata::MetadataRecord;
+use crate::partition::checkpoint;
+
+/// The feature level of the journal that has objects of `data/`.
+const OBJECTS_LEVEL: u16 = 3;
+
+/// What the tasks need beside the broker.
+pub struct StorageParts {
+    /// All stores.
+    pub stores: Stores,
+    /// The newest objects of our lane.
+    pub tail: Arc<TailCache>,
+    /// Our lane's short number.
+    pub lane_ref: LaneRef,
+    /// Is the lane in a directory?
+    pub lane_in_directory: bool,
+    /// The checkpoints that were read at the start.
+    pub checkpoints: BTreeMap<StreamId, Bytes>,
+}
+
+/// Starts them.
+pub fn spawn(broker: &Arc<Broker>, parts: StorageParts) {
+    let side = Arc::new(BrokerSide(broker.clone()));
+    let counter = Arc::new(ObjectCounter::default());
+    let uploader = Uploader {
+        env: broker.env.clone(),
+        // Lanes may lie in a faster store; history lies in the one that everything else is in.
+        data_store: StoreId(0),
+        stores: parts.stores.clone(),
+        lane: broker.lane.clone(),
+        lane_ref: parts.lane_ref,
+        tail: parts.tail,
+        budget: broker.budget.clone(),
+        dials: upload_dials(&broker.config, parts.lane_in_directory, &broker.budget),
+        journal: side.clone(),
+        checkpoints: side.clone(),
+        sink: side.clone(),
+        counter: counter.clone(),
+        known: HashMap::from_iter(parts.checkpoints),
+    };
+    let dials = gc_dials(broker);
+    let collector =
+        Collector::new(broker.env.clone(), parts.stores, side.clone(), broker.incarnation, counter, dials);
+    broker.env.tasks.spawn("upload", {
+        let broker = broker.clone();
+        async move {
+            if reached_level(&broker).await {
+                uploader.run().await;
+            }
+        }
+    });
+    broker.env.tasks.spawn("gc", {
+        let broker = broker.clone();
+        async move {
+            if reached_level(&broker).await {
+                collector.run().await;
+            }
+        }
+    });
+}
+
+/// When the lane is uploaded: the dials of its store, or what was configured.
+pub fn upload_dials(config: &BrokerConfig, lane_in_directory: bool, budget: &Budget) -> UploadDials {
+    let mut dials = UploadDials::for_store(lane_in_directory, budget);
+    let values = &config.values;
+    let number = |key: &str| values.get(key).and_then(|text| text.parse::<u64>().ok());
+    if let Some(bytes) = number("wal.upload.bytes") {
+        dials.bytes = bytes;
+    }
+    dials.interval = Duration::from_millis(values.long("wal.upload.interval.ms") as u64);
+    dials
+}
+
+fn gc_dials(broker: &Broker) -> GcDials {
+    let ms = |key: &str| Duration::from_millis(broker.config.values.long(key) as u64);
+    let object_delay = ms("object.delete.delay.ms");
+    let default = GcDials::default();
+    GcDials { object_delay, lane_delay: default.lane_delay.min(object_delay), ..default }
+}
+
+/// Waits until the journal may have our records. False: the journal stopped.
+async fn reached_level(broker: &Broker) -> bool {
+    let mut images = broker.journal.subscribe();
+    while images.borrow_and_update().level < OBJECTS_LEVEL {
+        if images.changed().await.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+/// The broker as storage's tasks see it.
+struct BrokerSide(Arc<Broker>);
+
+#[async_trait]
+impl CatalogJournal for BrokerSide {
+    fn catalog(&self) -> (u64, Catalog) {
+        let image = self.0.journal.image();
+        (image.seq, image.inner.catalog.clone())
+    }
+
+    async fn propose(&self, records: Vec<StorageRecord>) -> Result<(), String> {
+        let records = records.into_iter().map(MetadataRecord::Storage).collect();
+        self.0.journal.propose(records).await.map(drop).map_err(|error| error.to_string())
+    }
+}
+
+impl Checkpoints for BrokerSide {
+    fn advance(
+        &self,
+        stream: StreamId,
+        before: Option<&Bytes>,
+        attachments: &[AttachmentEntry],
+        now_ms: i64,
+    ) -> Option<Bytes> {
+        if before.is_none() && attachments.is_empty() {
+            return None;
+        }
+        let mut states = checkpoint::decode(before).unwrap_or_else(|error| {
+            // It was read whole, CRC and all: a fault of ours, never to be covered by an empty state.
+            panic!("the checkpoint of stream {stream} that was read before is damaged: {error}")
+        });
+        checkpoint::replay(&mut states, attachments);
+        let expiration = i64::from(self.0.live.load().values.int("producer.id.expiration.ms"));
+        states.expire(now_ms, expiration, s3stream::ids::LaneNumber(0));
+        checkpoint::encode(&states)
+    }
+}
+
+impl UploadSink for BrokerSide {
+    fn uploaded(&self, ends: &[(StreamId, u64)]) {
+        let ends: HashMap<StreamId, u64> = ends.iter().copied().collect();
+        let reader = &self.0.reader;
+        for topic in self.0.partitions.load().topics() {
+            for partition in &topic.partitions {
+                if let Some(end) = ends.get(&partition.stream) {
+                    partition.uploaded(*end, |block| reader.in_tail(block));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! What nobody refers to goes (DESIGN §6 "Deletion"). Decided in the journal, never by a listing or an age (I6): a listing
+//! only finds what the journal has given up already.
+//!
+//! Three kinds, and what allows their end:
+//! - *lane objects* below the trim of the image at hand; and, once, those above the length of an ended lane that its owner
+//!   was still writing (never acknowledged; the seal itself stays);
+//! - *condemned* objects of `data/`: nothing refers to them, for good (SAFETY F7);
+//! - *orphans* of `data/`: begun and never introduced. First the mark below which nothing can be introduced any more is
+//!   committed, then they are listed and deleted (SAFETY F6).
+//!
+//! Each waits a little between being given up and being deleted, as a courtesy to readers that hold an older image.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt};
+use tokio::time::Instant;
+
+use crate::cache::Stores;
+use crate::catalog::{Catalog, StorageRecord};
+use crate::env::Env;
+use crate::ids::{
+    DATA_PREFIX, Incarnation, LaneNumber, ObjectId, StoreId, data_key, lane_key, lane_prefix, parse_data_key,
+};
+use crate::store::{Store, retry};
+use crate::upload::{CatalogJournal, ObjectCounter};
+
+/// Deletes under way at a time.
+const DELETES_AT_ONCE: usize = 16;
+/// Objects named by one record.
+const RECORD_OBJECTS_MAX: usize = 10_000;
+/// How long a store is asked to delete or to list before the next round does it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// When.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GcDials {
+    /// How often it looks.
+    pub interval: Duration,
+    /// How long objects of `data/` stay after they were condemned. Kafka's `file.delete.delay.ms` in spirit; default 1 h.
+    pub object_delay: Duration,
+    /// How long lane objects stay after they were trimmed: readers find their records in `data/` by then.
+    pub lane_delay: Duration,
+    /// How often orphans of the own incarnation are swept.
+    pub sweep_interval: Duration,
+}
+
+impl Default for GcDials {
+    fn default() -> GcDials {
+        GcDials {
+            interval: Duration::from_secs(1),
+            object_delay: Duration::from_secs(3600),
+            lane_delay: Duration::from_secs(10),
+            sweep_interval: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// The collector of one process. One is enough for a cluster; several do no harm.
+pub struct Collector {
+    /// Surroundings.
+    pub env: Env,
+    /// All stores.
+    pub stores: Stores,
+    /// The journal.
+    pub journal: Arc<dyn CatalogJournal>,
+    /// Whose objects in work must not be released.
+    pub me: Incarnation,
+    /// Their ids.
+    pub counter: Arc<ObjectCounter>,
+    /// When.
+    pub dials: GcDials,
+    lanes: BTreeMap<Incarnation, LaneProgress>,
+    condemned: BTreeMap<ObjectId, Instant>,
+    swept_at: Option<Instant>,
+}
+
+/// How far a lane's objects were deleted.
+#[derive(Debug)]
+struct LaneProgress {
+    /// Everything below is gone.
+    deleted_below: LaneNumber,
+    /// The trim that was seen, and since when.
+    seen: (LaneNumber, Instant),
+}
+
+impl Collector {
+    /// One that has deleted nothing yet.
+    pub fn new(
+        env: Env,
+        stores: Stores,
+        journal: Arc<dyn CatalogJournal>,
+        me: Incarnation,
+        counter: Arc<ObjectCounter>,
+        dials: GcDials,
+    ) -> Collector {
+        let (lanes, condemned, swept_at) = (BTreeMap::new(), BTreeMap::new(), None);
+        Collector { env, stores, journal, me, counter, dials, lanes, condemned, swept_at }
+    }
+
+    /// Collects for as long as the process lives.
+    pub async fn run(mut self) {
+        self.sweep_lanes().await;
+        loop {
+            self.round().await;
+            tokio::time::sleep(self.dials.interval).await;
+        }
+    }
+
+    /// One look at the image, and what follows from it.
+    pub async fn round(&mut self) {
+        let (_, catalog) = self.journal.catalog();
+        self.delete_trimmed(&catalog).await;
+        self.delete_condemned(&catalog).await;
+        let due = self.swept_at.is_none_or(|at| at.elapsed() >= self.dials.sweep_interval);
+        if due && self.sweep_orphans(&catalog).await {
+            self.swept_at = Some(Instant::now());
+        }
+    }
+
+    /// What an earlier process left below the trims, or above the lengths, of the lanes.
+    async fn sweep_lanes(&mut self) {
+        let (_, catalog) = self.journal.catalog();
+        for (incarnation, lane) in catalog.lanes() {
+            let sealed = lane.end.seal_nonce().and(lane.end.length());
+            if lane.trim == LaneNumber(0) && sealed.is_none() {
+                continue;
+            }
+            let Some(store) = self.stores.get(lane.store) else { continue };
+            let prefix = lane_prefix(lane.id);
+            let listed = match retry(&self.env, Some(PATIENCE), || store.list(&prefix)).await {
+                Ok(listed) => listed,
+                Err(error) => {
+                    tracing::warn!(%error, %prefix, "what was trimmed of a lane could not be listed");
+                    continue;
+                }
+            };
+            let number = |key: &str| key.strip_prefix(&*prefix)?.parse::<u64>().ok().map(LaneNumber);
+            let given_up = |n: LaneNumber| n < lane.trim || sealed.is_some_and(|length| n > length);
+            let keys = listed.into_iter().filter(|l| number(&l.key).is_some_and(given_up)).map(|l| l.key);
+            self.delete(store, keys.collect()).await;
+            self.lanes.insert(
+                incarnation,
+                LaneProgress { deleted_below: lane.trim, seen: (lane.trim, Instant::now()) },
+            );
+        }
+    }
+
+    async fn delete_trimmed(&mut self, catalog: &Catalog) {
+        for (incarnation, lane) in catalog.lanes() {
+            let begin =
+                || LaneProgress { deleted_below: LaneNumber(0), seen: (LaneNumber(0), Instant::now()) };
+            let progress = self.lanes.entry(incarnation).or_insert_with(begin);
+            let (seen, since) = progress.seen;
+            // A trim counts from when it was seen; one that moved meanwhile waits for the next turn.
+            if progress.deleted_below < seen && since.elapsed() >= self.dials.lane_delay {
+                let (from, below) = (progress.deleted_below, seen);
+                let Some(store) = self.stores.get(lane.store) else { continue };
+                let keys = (from.0..below.0).map(|number| lane_key(lane.id, LaneNumber(number))).collect();
+                if self.delete(store, keys).await {
+                    let progress = self.lanes.get_mut(&incarnation).expect("just there");
+                    progress.deleted_below = below;
+                }
+            }
+            let progress = self.lanes.get_mut(&incarnation).expect("just there");
+            if progress.deleted_below == progress.seen.0 && lane.trim > progress.seen.0 {
+                progress.seen = (lane.trim, Instant::now());
+            }
+        }
+    }
+
+    async fn delete_condemned(&mut self, catalog: &Catalog) {
+        let condemned: BTreeMap<ObjectId, StoreId> = catalog
+            .objects()
+            .filter(|(_, state)| state.is_condemned())
+            .map(|(object, state)| (object, state.store))
+            .collect();
+        self.condemned.retain(|object, _| condemned.contains_key(object));
+        let mut by_store: BTreeMap<StoreId, Vec<ObjectId>> = BTreeMap::new();
+        for (object, store) in condemned {
+            let since = self.condemned.entry(object).or_insert_with(Instant::now);
+            if since.elapsed() >= self.dials.object_delay {
+                by_store.entry(store).or_default().push(object);
+            }
+        }
+        let mut gone = Vec::new();
+        for (store, objects) in by_store {
+            let Some(store) = self.stores.get(store) else { continue };
+            if self.delete(store, objects.iter().map(|object| data_key(*object)).collect()).await {
+                gone.extend(objects);
+            }
+        }
+        gone.sort();
+        for objects in gone.chunks(RECORD_OBJECTS_MAX) {
+            let record = StorageRecord::ObjectsDeleted { objects: objects.to_vec() };
+            if let Err(error) = self.journal.propose(vec![record]).await {
+                tracing::warn!(%error, "deleted objects stay in the catalog for now");
+                return;
+            }
+        }
+    }
+
+    /// Releases what can be released, then deletes what is listed, released and in no catalog. False: not all was done.
+    async fn sweep_orphans(&self, catalog: &Catalog) -> bool {
+        let mut records = Vec::new();
+        for (incarnation, lane) in catalog.lanes() {
+            let below = match lane.is_open() {
+                false => u64::MAX,
+                true if incarnation == self.me => self.counter.lowest_in_work(),
+                true => continue,
+            };
+            // One that never began an object has no orphans; its mark is not worth a record.
+            let began = !lane.is_open() || below > 0;
+            if lane.released < below && began {
+                records.push(StorageRecord::ObjectsReleased { incarnation, below });
+            }
+        }
+        for records in records.chunks(RECORD_OBJECTS_MAX) {
+            if let Err(error) = self.journal.propose(records.to_vec()).await {
+                tracing::warn!(%error, "objects that were never introduced could not be released");
+                return false;
+            }
+        }
+        let (_, catalog) = self.journal.catalog();
+        let stores: HashSet<StoreId> = catalog.stores().map(|(store, _)| store).collect();
+        let mut all = true;
+        for store in stores.iter().filter_map(|store| self.stores.get(*store)) {
+            let listed = match retry(&self.env, Some(PATIENCE), || store.list(DATA_PREFIX)).await {
+                Ok(listed) => listed,
+                Err(error) => {
+                    tracing::warn!(%error, "objects could not be listed");
+                    return false;
+                }
+            };
+            let is_orphan = |key: &str| {
+                parse_data_key(key).is_some_and(|object| {
+                    let lane = catalog.lane(object.incarnation);
+                    let released = lane.is_some_and(|lane| object.counter < lane.released);
+                    released && catalog.object(object).is_none()
+                })
+            };
+            let keys: Vec<String> =
+                listed.into_iter().map(|listed| listed.key).filter(|key| is_orphan(key)).collect();
+            if !keys.is_empty() {
+                tracing::info!(objects = keys.len(), "sweeping objects that were never introduced");
+            }
+            all &= self.delete(store, keys).await;
+        }
+        all
+    }
+
+    /// Deletes these; true if all are gone.
+    async fn delete(&self, store: &Arc<dyn Store>, keys: Vec<String>) -> bool {
+        let env = &self.env;
+        let deletes = keys.into_iter().map(|key| async move {
+            let deleted = retry(env, Some(PATIENCE), || store.delete(&key)).await;
+            if let Err(error) = &deleted {
+                tracing::warn!(%key, %error, "an object could not be deleted");
+            }
+            deleted.is_ok()
+        });
+        stream::iter(deletes).buffer_unordered(DELETES_AT_ONCE).all(|deleted| async move { deleted }).await
+    }
+}
