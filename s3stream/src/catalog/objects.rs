@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::apply::proposed_by;
-use super::{Catalog, Illegal, StreamState};
+use super::{Catalog, Illegal, LaneEntry, StreamState};
 use crate::ids::{Incarnation, LaneNumber, ObjectId, StoreId, StreamEpoch, StreamId};
 use crate::journal::MutationPoint;
 
@@ -107,6 +107,7 @@ impl Catalog {
             let known = next.remove(&part.stream).or_else(|| self.stream(part.stream).cloned());
             // Deleted since: dropped, so that one stale part does not refuse all (SAFETY L6).
             let Some(mut state) = known else { continue };
+            self.settle(&mut state);
             let out_of_place = Illegal::PartOutOfPlace {
                 stream: part.stream,
                 uploaded: state.base,
@@ -138,6 +139,7 @@ impl Catalog {
             references -= u32::from(state.checkpoint == Some(object.id));
             state.checkpoint = part.checkpoint.then_some(object.id);
             references += u32::from(part.checkpoint);
+            self.settle(&mut state);
             next.insert(part.stream, state);
         }
         for (stream, state) in next {
@@ -147,6 +149,24 @@ impl Catalog {
         self.unreference(unreferenced);
         self.set_trim(incarnation, trim);
         Ok(())
+    }
+
+    /// Takes the epochs off the front of a stream's list that need no upload any more: sealed, and uploaded to the seal or
+    /// trimmed past it. Their lane may go on, so that waiting for its end would keep the next owner from uploading.
+    fn settle(&self, state: &mut StreamState) {
+        let mut settled = 0;
+        for LaneEntry { incarnation, sealed, .. } in state.lanes.iter() {
+            let Some(seal) = sealed else { break };
+            let trim = self.lanes.get(incarnation).map(|lane| lane.trim);
+            if seal.end > state.base && trim < Some(seal.below) {
+                break;
+            }
+            state.base = state.base.max(seal.end);
+            settled += 1;
+        }
+        if settled > 0 {
+            state.lanes = state.lanes[settled..].into();
+        }
     }
 
     pub(super) fn merge(
