@@ -73,7 +73,8 @@ pub struct ObjectPart {
     pub bytes: u64,
     /// The largest timestamp of its records; -1 where they have none.
     pub max_timestamp: i64,
-    /// The object has the stream's checkpoint: of an upload the one valid at `end`; of a merge the one it moves.
+    /// The object has the stream's checkpoint: of an upload the one valid at `end`; of a merge the one it moves. Where
+    /// nothing but that is left of a stream a merge moves it with an empty part, `start` = `end`.
     pub checkpoint: bool,
 }
 
@@ -99,7 +100,7 @@ impl Catalog {
         }
         let lossy = !lane.lost.is_empty();
         self.check_introducible(at, object)?;
-        check_order(object.id, parts)?;
+        check_order(object.id, parts, |_| false)?;
         let mut next: BTreeMap<StreamId, StreamState> = BTreeMap::new();
         let mut unreferenced = Vec::new();
         let mut references = 0;
@@ -187,7 +188,7 @@ impl Catalog {
         let mut introduced = Vec::new();
         for (object, parts) in objects {
             self.check_introducible(at, object)?;
-            check_order(object.id, parts)?;
+            check_order(object.id, parts, |part| part.start == part.end && part.checkpoint)?;
             if introduced.contains(&object.id) {
                 return Err(Illegal::NotIntroducible(object.id));
             }
@@ -213,9 +214,11 @@ impl Catalog {
             let mut state = self.streams[&stream].clone();
             let mut parts = by_stream.remove(&stream).unwrap_or_default();
             parts.sort_by_key(|(_, part)| part.start);
+            // A part below the log start is dead; the state that comes with it is not.
+            let checkpoint =
+                parts.iter().rev().find(|(_, part)| part.checkpoint).map(|(object, _)| *object);
             let mut ranges: Vec<StreamRange> = Vec::with_capacity(state.ranges.len());
             let mut parts = parts.into_iter().filter(|(_, part)| part.end > state.start).peekable();
-            let mut checkpoint = None;
             let mut old = state.ranges.iter().peekable();
             while let Some(range) = old.next() {
                 if !is_source(&range.object) {
@@ -241,9 +244,6 @@ impl Catalog {
                     }
                     covered = Some(part.end);
                     *references.entry(object).or_default() += 1;
-                    if part.checkpoint {
-                        checkpoint = Some(object);
-                    }
                     ranges.push(part.range(object));
                 }
                 if covered != Some(end) {
@@ -329,8 +329,13 @@ impl Catalog {
     }
 }
 
-fn check_order(object: ObjectId, parts: &[ObjectPart]) -> Result<(), Illegal> {
-    let whole = parts.iter().all(|part| part.start < part.end);
+/// By stream, epoch and offset; `bare` parts alone may be without records.
+fn check_order(
+    object: ObjectId,
+    parts: &[ObjectPart],
+    bare: impl Fn(&ObjectPart) -> bool,
+) -> Result<(), Illegal> {
+    let whole = parts.iter().all(|part| part.start < part.end || bare(part));
     let follows = |pair: &[ObjectPart]| {
         (pair[0].stream, pair[0].epoch) <= (pair[1].stream, pair[1].epoch)
             && (pair[0].stream != pair[1].stream || pair[0].end <= pair[1].start)
