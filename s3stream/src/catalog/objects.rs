@@ -225,10 +225,12 @@ impl Catalog {
                     ranges.push(*range);
                     continue;
                 }
-                // A run of ranges in sources is replaced by parts that cover exactly as much, or more of what is gone.
-                let (start, mut end) = (range.start, range.end);
+                // A run of ranges of one epoch in sources is replaced by parts that cover exactly as much, or more of
+                // what is gone.
+                let (start, mut end, epoch) = (range.start, range.end, range.epoch);
                 unreferenced.push(range.object);
-                while let Some(more) = old.next_if(|next| is_source(&next.object) && next.start == end) {
+                let goes_on = |next: &StreamRange, end| next.start == end && next.epoch == epoch;
+                while let Some(more) = old.next_if(|next| is_source(&next.object) && goes_on(next, end)) {
                     unreferenced.push(more.object);
                     end = more.end;
                 }
@@ -239,7 +241,7 @@ impl Catalog {
                         None => part.start == start || part.start < start && start <= state.start,
                         Some(covered) => part.start == covered,
                     };
-                    if !follows || part.end > end {
+                    if !follows || part.end > end || part.epoch != epoch {
                         return Err(shrinks);
                     }
                     covered = Some(part.end);
