@@ -241,7 +241,7 @@ impl Catalog {
                         None => part.start == start || part.start < start && start <= state.start,
                         Some(covered) => part.start == covered,
                     };
-                    if !follows || part.end > end || part.epoch != epoch {
+                    if !follows || part.start == part.end || part.end > end || part.epoch != epoch {
                         return Err(shrinks);
                     }
                     covered = Some(part.end);
