@@ -98,7 +98,9 @@ impl Catalog {
         if lane.trim != from {
             return Err(Illegal::OtherTrim { incarnation, trim: lane.trim, from });
         }
-        let lossy = !lane.lost.is_empty();
+        let lost = !lane.lost.is_empty();
+        // Where an epoch begins may lie behind what another lane lost of the one before.
+        let lost_before = || self.lanes.values().any(|lane| !lane.lost.is_empty());
         self.check_introducible(at, object)?;
         check_order(object.id, parts, |_| false)?;
         let mut next: BTreeMap<StreamId, StreamState> = BTreeMap::new();
@@ -123,8 +125,9 @@ impl Catalog {
                 entry.is_some_and(|entry| (entry.epoch, entry.incarnation) == (part.epoch, incarnation));
             let within = entry.and_then(|entry| entry.sealed).is_none_or(|seal| part.end <= seal.end);
             // A hole is legal only where everything in it is gone: below the log start, or lost by name.
-            let follows =
-                part.start == state.base || part.start > state.base && (part.start <= state.start || lossy);
+            let begins = state.ranges.last().is_none_or(|range| range.epoch < part.epoch);
+            let gone = || part.start <= state.start || lost || begins && lost_before();
+            let follows = part.start == state.base || part.start > state.base && gone();
             if !(in_turn && theirs && within && follows) {
                 return Err(out_of_place);
             }
