@@ -289,7 +289,10 @@ impl Catalog {
         incarnation: Incarnation,
         trim: LaneNumber,
     ) -> Result<(), Illegal> {
-        self.check_trim(at, incarnation, trim)?;
+        let lane = self.check_trim(at, incarnation, trim)?;
+        let lost = lane.lost.iter().copied().filter(|number| *number >= trim).collect();
+        let lane = LaneState { lost, ..lane.clone() };
+        self.lanes.insert(incarnation, lane);
         self.set_trim(incarnation, trim);
         Ok(())
     }
@@ -310,11 +313,10 @@ impl Catalog {
         Ok(lane)
     }
 
-    /// After [`Catalog::check_trim`].
+    /// After [`Catalog::check_trim`]. What was lost stays named: it excuses the hole behind what was uploaded of a stream,
+    /// however many uploads later the stream goes on.
     pub(super) fn set_trim(&mut self, incarnation: Incarnation, trim: LaneNumber) {
-        let lane = &self.lanes[&incarnation];
-        let lost = lane.lost.iter().copied().filter(|number| *number >= trim).collect();
-        let lane = LaneState { trim, lost, ..lane.clone() };
+        let lane = LaneState { trim, ..self.lanes[&incarnation].clone() };
         let spent = lane.is_spent();
         self.lanes.insert(incarnation, lane);
         if spent {

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::apply::proposed_by;
-use super::{Catalog, Illegal, StreamState};
+use super::{Catalog, Illegal, LaneEntry, StreamState};
 use crate::ids::{Incarnation, LaneNumber, ObjectId, StoreId, StreamEpoch, StreamId};
 use crate::journal::MutationPoint;
 
@@ -73,7 +73,8 @@ pub struct ObjectPart {
     pub bytes: u64,
     /// The largest timestamp of its records; -1 where they have none.
     pub max_timestamp: i64,
-    /// The object has the stream's checkpoint: of an upload the one valid at `end`; of a merge the one it moves.
+    /// The object has the stream's checkpoint: of an upload the one valid at `end`; of a merge the one it moves. Where
+    /// nothing but that is left of a stream a merge moves it with an empty part, `start` = `end`.
     pub checkpoint: bool,
 }
 
@@ -97,9 +98,11 @@ impl Catalog {
         if lane.trim != from {
             return Err(Illegal::OtherTrim { incarnation, trim: lane.trim, from });
         }
-        let lossy = !lane.lost.is_empty();
+        let lost = !lane.lost.is_empty();
+        // Where an epoch begins may lie behind what another lane lost of the one before.
+        let lost_before = || self.lanes.values().any(|lane| !lane.lost.is_empty());
         self.check_introducible(at, object)?;
-        check_order(object.id, parts)?;
+        check_order(object.id, parts, |_| false)?;
         let mut next: BTreeMap<StreamId, StreamState> = BTreeMap::new();
         let mut unreferenced = Vec::new();
         let mut references = 0;
@@ -107,6 +110,7 @@ impl Catalog {
             let known = next.remove(&part.stream).or_else(|| self.stream(part.stream).cloned());
             // Deleted since: dropped, so that one stale part does not refuse all (SAFETY L6).
             let Some(mut state) = known else { continue };
+            self.settle(&mut state);
             let out_of_place = Illegal::PartOutOfPlace {
                 stream: part.stream,
                 uploaded: state.base,
@@ -121,8 +125,9 @@ impl Catalog {
                 entry.is_some_and(|entry| (entry.epoch, entry.incarnation) == (part.epoch, incarnation));
             let within = entry.and_then(|entry| entry.sealed).is_none_or(|seal| part.end <= seal.end);
             // A hole is legal only where everything in it is gone: below the log start, or lost by name.
-            let follows =
-                part.start == state.base || part.start > state.base && (part.start <= state.start || lossy);
+            let begins = state.ranges.last().is_none_or(|range| range.epoch < part.epoch);
+            let gone = || part.start <= state.start || lost || begins && lost_before();
+            let follows = part.start == state.base || part.start > state.base && gone();
             if !(in_turn && theirs && within && follows) {
                 return Err(out_of_place);
             }
@@ -138,6 +143,7 @@ impl Catalog {
             references -= u32::from(state.checkpoint == Some(object.id));
             state.checkpoint = part.checkpoint.then_some(object.id);
             references += u32::from(part.checkpoint);
+            self.settle(&mut state);
             next.insert(part.stream, state);
         }
         for (stream, state) in next {
@@ -147,6 +153,24 @@ impl Catalog {
         self.unreference(unreferenced);
         self.set_trim(incarnation, trim);
         Ok(())
+    }
+
+    /// Takes the epochs off the front of a stream's list that need no upload any more: sealed, and uploaded to the seal or
+    /// trimmed past it. Their lane may go on, so that waiting for its end would keep the next owner from uploading.
+    fn settle(&self, state: &mut StreamState) {
+        let mut settled = 0;
+        for LaneEntry { incarnation, sealed, .. } in state.lanes.iter() {
+            let Some(seal) = sealed else { break };
+            let trim = self.lanes.get(incarnation).map(|lane| lane.trim);
+            if seal.end > state.base && trim < Some(seal.below) {
+                break;
+            }
+            state.base = state.base.max(seal.end);
+            settled += 1;
+        }
+        if settled > 0 {
+            state.lanes = state.lanes[settled..].into();
+        }
     }
 
     pub(super) fn merge(
@@ -167,7 +191,7 @@ impl Catalog {
         let mut introduced = Vec::new();
         for (object, parts) in objects {
             self.check_introducible(at, object)?;
-            check_order(object.id, parts)?;
+            check_order(object.id, parts, |part| part.start == part.end && part.checkpoint)?;
             if introduced.contains(&object.id) {
                 return Err(Illegal::NotIntroducible(object.id));
             }
@@ -193,19 +217,23 @@ impl Catalog {
             let mut state = self.streams[&stream].clone();
             let mut parts = by_stream.remove(&stream).unwrap_or_default();
             parts.sort_by_key(|(_, part)| part.start);
+            // A part below the log start is dead; the state that comes with it is not.
+            let checkpoint =
+                parts.iter().rev().find(|(_, part)| part.checkpoint).map(|(object, _)| *object);
             let mut ranges: Vec<StreamRange> = Vec::with_capacity(state.ranges.len());
             let mut parts = parts.into_iter().filter(|(_, part)| part.end > state.start).peekable();
-            let mut checkpoint = None;
             let mut old = state.ranges.iter().peekable();
             while let Some(range) = old.next() {
                 if !is_source(&range.object) {
                     ranges.push(*range);
                     continue;
                 }
-                // A run of ranges in sources is replaced by parts that cover exactly as much, or more of what is gone.
-                let (start, mut end) = (range.start, range.end);
+                // A run of ranges of one epoch in sources is replaced by parts that cover exactly as much, or more of
+                // what is gone.
+                let (start, mut end, epoch) = (range.start, range.end, range.epoch);
                 unreferenced.push(range.object);
-                while let Some(more) = old.next_if(|next| is_source(&next.object) && next.start == end) {
+                let goes_on = |next: &StreamRange, end| next.start == end && next.epoch == epoch;
+                while let Some(more) = old.next_if(|next| is_source(&next.object) && goes_on(next, end)) {
                     unreferenced.push(more.object);
                     end = more.end;
                 }
@@ -216,14 +244,11 @@ impl Catalog {
                         None => part.start == start || part.start < start && start <= state.start,
                         Some(covered) => part.start == covered,
                     };
-                    if !follows || part.end > end {
+                    if !follows || part.start == part.end || part.end > end || part.epoch != epoch {
                         return Err(shrinks);
                     }
                     covered = Some(part.end);
                     *references.entry(object).or_default() += 1;
-                    if part.checkpoint {
-                        checkpoint = Some(object);
-                    }
                     ranges.push(part.range(object));
                 }
                 if covered != Some(end) {
@@ -309,8 +334,13 @@ impl Catalog {
     }
 }
 
-fn check_order(object: ObjectId, parts: &[ObjectPart]) -> Result<(), Illegal> {
-    let whole = parts.iter().all(|part| part.start < part.end);
+/// By stream, epoch and offset; `bare` parts alone may be without records.
+fn check_order(
+    object: ObjectId,
+    parts: &[ObjectPart],
+    bare: impl Fn(&ObjectPart) -> bool,
+) -> Result<(), Illegal> {
+    let whole = parts.iter().all(|part| part.start < part.end || bare(part));
     let follows = |pair: &[ObjectPart]| {
         (pair[0].stream, pair[0].epoch) <= (pair[1].stream, pair[1].epoch)
             && (pair[0].stream != pair[1].stream || pair[0].end <= pair[1].start)

@@ -164,8 +164,9 @@ impl Lanes<'_> {
         }
         for epoch in after.map_or(0, |(epoch, _)| epoch)..=before.0 {
             let span = &self.plan.lanes[clip.epochs[epoch].lane];
-            let from =
-                after.filter(|(first, _)| *first == epoch).map_or(span.from, |(_, number)| number.next());
+            // What was lost below the trim counts too: the stream may have been uploaded up to there.
+            let from = after.filter(|(first, _)| *first == epoch);
+            let from = from.map_or(LaneNumber(0), |(_, number)| number.next());
             let to = if epoch == before.0 { before.1 } else { clip.epochs[epoch].below };
             let within = |number: LaneNumber| from <= number && number < to;
             given_up |= span.lost.iter().any(|number| within(*number));
