@@ -131,7 +131,6 @@ impl Checkpoints for BrokerSide {
         stream: StreamId,
         before: Option<&Bytes>,
         attachments: &[AttachmentEntry],
-        now_ms: i64,
     ) -> Option<Bytes> {
         if before.is_none() && attachments.is_empty() {
             return None;
@@ -142,7 +141,7 @@ impl Checkpoints for BrokerSide {
         });
         checkpoint::replay(&mut states, attachments);
         let expiration = i64::from(self.0.live.load().values.int("producer.id.expiration.ms"));
-        states.expire(now_ms, expiration, s3stream::ids::LaneNumber(0));
+        checkpoint::forget_silent(&mut states, expiration);
         checkpoint::encode(&states)
     }
 }

@@ -126,7 +126,6 @@ mod tests {
             "num.recovery.threads.per.data.dir",
             "share.coordinator.state.topic.replication.factor",
             "transaction.state.log.min.isr",
-            "log.retention.check.interval.ms",
             "zookeeper.connect",
             "replica.fetch.max.bytes",
             "log.flush.scheduler.interval.ms",

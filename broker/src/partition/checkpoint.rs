@@ -6,6 +6,7 @@
 //! i32 · last sequence i32 · base offset i64 · last offset i64 · timestamp i64)), producers ascending by id.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use s3stream::ids::LaneNumber;
 use s3stream::object::AttachmentEntry;
 
 use super::attachment::ProducerAttachment;
@@ -94,6 +95,15 @@ pub fn encode(states: &ProducerStates) -> Option<Bytes> {
     Some(out.freeze())
 }
 
+/// Forgets producers that had been silent for `expiration_ms` when another wrote last. By the time of records alone, so that
+/// owner and heir agree; the broker forgets more of them by its clock.
+pub fn forget_silent(states: &mut ProducerStates, expiration_ms: i64) {
+    let newest = states.active().iter().map(|producer| producer.last_timestamp).max();
+    if let Some(newest) = newest {
+        states.expire(newest, expiration_ms, LaneNumber(0));
+    }
+}
+
 /// Folds attachments in, in the order of their offsets.
 pub fn replay(states: &mut ProducerStates, attachments: &[AttachmentEntry]) {
     for entry in attachments {
@@ -145,6 +155,17 @@ mod tests {
             replay(&mut states, &all[cut..]);
             assert_eq!(states, full, "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn who_was_silent_when_another_wrote_is_forgotten() {
+        let mut states = ProducerStates::default();
+        replay(&mut states, &[attachment(1, 0, 0, 0), attachment(2, 0, 0, 100)]);
+        forget_silent(&mut states, 101);
+        assert_eq!(states.active().len(), 2);
+        forget_silent(&mut states, 100);
+        let left: Vec<i64> = states.active().iter().map(|producer| producer.producer_id).collect();
+        assert_eq!(left, [2]);
     }
 
     #[test]

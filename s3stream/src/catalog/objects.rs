@@ -218,8 +218,7 @@ impl Catalog {
             let mut parts = by_stream.remove(&stream).unwrap_or_default();
             parts.sort_by_key(|(_, part)| part.start);
             // A part below the log start is dead; the state that comes with it is not.
-            let checkpoint =
-                parts.iter().rev().find(|(_, part)| part.checkpoint).map(|(object, _)| *object);
+            let checkpoint = parts.iter().rev().find(|(_, part)| part.checkpoint).map(|(object, _)| *object);
             let mut ranges: Vec<StreamRange> = Vec::with_capacity(state.ranges.len());
             let mut parts = parts.into_iter().filter(|(_, part)| part.end > state.start).peekable();
             let mut old = state.ranges.iter().peekable();

@@ -29,14 +29,12 @@ pub trait CatalogJournal: Send + Sync {
 
 /// What the user of streams keeps beside them: pure, so that owner and heir make the same bytes (DESIGN §6 "Checkpoint").
 pub trait Checkpoints: Send + Sync {
-    /// The checkpoint after these attachments; None where the state is empty. `now_ms` is wall time: what has expired by
-    /// then may be left out.
+    /// The checkpoint after these attachments; None where the state is empty.
     fn advance(
         &self,
         stream: StreamId,
         before: Option<&Bytes>,
         attachments: &[AttachmentEntry],
-        now_ms: i64,
     ) -> Option<Bytes>;
 }
 

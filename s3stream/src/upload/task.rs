@@ -389,7 +389,6 @@ impl Uploader {
         attached: &BTreeMap<StreamId, Vec<AttachmentEntry>>,
         reached: &mut BTreeMap<StreamId, u64>,
     ) -> Result<BTreeMap<StreamId, Option<Bytes>>, RoundError> {
-        let now_ms = self.env.clock.wall_ms();
         let unknown = |stream: &StreamId| {
             let named = catalog.stream(*stream).is_some_and(|state| state.checkpoint.is_some());
             named && !self.known.contains_key(stream)
@@ -408,12 +407,8 @@ impl Uploader {
             let end = entries.partition_point(|entry| entry.offset < part.end);
             let before = states.get(&part.stream).cloned();
             let before = before.unwrap_or_else(|| self.known.get(&part.stream).cloned());
-            let after = self.checkpoints.advance(
-                part.stream,
-                before.as_ref(),
-                &entries[first..end.max(first)],
-                now_ms,
-            );
+            let after =
+                self.checkpoints.advance(part.stream, before.as_ref(), &entries[first..end.max(first)]);
             let stream = part.stream;
             reached.insert(stream, part.end);
             parts[at].checkpoint = last && after.is_some();

@@ -18,6 +18,8 @@ fn settings() -> Vec<String> {
         "wal.upload.interval.ms=300",
         "object.delete.delay.ms=0",
         "log.retention.check.interval.ms=200",
+        // The records of these tests are of 1970.
+        "log.retention.ms=-1",
     ]
     .map(String::from)
     .into()
@@ -128,7 +130,6 @@ fn what_is_deleted_leaves_the_bucket() {
     let client = Client(broker.addr().to_string());
     client.create(2);
     let old = || -> Bytes { BatchBuilder::new().append(1_000, None, Some(&[b'x'; 1_000]), &[]).build() };
-    client.set(2, "t", "retention.ms", "-1");
     for _ in 0..10 {
         assert_eq!(client.produce(0, old()).0, 0);
         assert_eq!(client.produce(1, old()).0, 0);
