@@ -125,7 +125,7 @@ mod tests {
         write(directory.path(), &report, &[("machine", "2 cores".into())]).unwrap();
         let page = std::fs::read_to_string(directory.path().join("performance.md")).unwrap();
         assert!(page.contains("cargo bench-e2e"));
-        assert!(page.contains("| ≤ 0.5 × Kafka | 0.250 ×, reached | 0.750 ×, **not reached** |"), "{page}");
+        assert!(page.contains("| ≤ 0.334 × Kafka | 0.250 ×, reached | 0.750 ×, **not reached** |"), "{page}");
         assert!(page.contains("- machine: 2 cores"));
         assert!(
             std::fs::read_to_string(directory.path().join("performance.svg")).unwrap().starts_with("<svg")

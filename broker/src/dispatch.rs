@@ -128,6 +128,11 @@ pub async fn dispatch(
         ApiKey::AlterConfigs => {
             handlers::alter_configs::handle(broker, &ctx, codec::decode_alter_configs(body, v)?).await
         }
+        ApiKey::AlterReplicaLogDirs => handlers::alter_replica_log_dirs::handle(
+            broker,
+            &ctx,
+            codec::decode_alter_replica_log_dirs(body, v)?,
+        ),
         ApiKey::DescribeLogDirs => {
             handlers::describe_log_dirs::handle(broker, &ctx, codec::decode_describe_log_dirs(body, v)?)
         }

@@ -87,6 +87,9 @@ fn damage_is_an_exit_code() {
     let well = verify();
     assert!(well.status.success(), "{}{}", stdout(&well), stderr(&well));
     assert!(stdout(&well).starts_with("checked 0 commits, 1 snapshot, 0 lanes"), "{}", stdout(&well));
+    let json = aquifer(&["storage", "verify", "--json", "--storage", &storage]);
+    assert!(json.status.success() && stdout(&json).starts_with("{\n"), "{}", stdout(&json));
+    assert!(stdout(&json).contains("\"well\": true"), "{}", stdout(&json));
 
     let key = snapshot_key(0, "manifest");
     assert!(stdout(&aquifer(&["storage", "ls", "--all", "--storage", &storage])).contains(&key));

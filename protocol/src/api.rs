@@ -74,6 +74,7 @@ pub static APIS: &[Api] = &[
     row(ApiKey::OffsetForLeaderEpoch, "OffsetForLeaderEpoch", 2..=4, Some(4), SERVED),
     row(ApiKey::DescribeConfigs, "DescribeConfigs", 1..=4, Some(4), SERVED),
     row(ApiKey::AlterConfigs, "AlterConfigs", 0..=2, Some(2), SERVED),
+    row(ApiKey::AlterReplicaLogDirs, "AlterReplicaLogDirs", 1..=2, Some(2), SERVED),
     row(ApiKey::DescribeLogDirs, "DescribeLogDirs", 1..=4, Some(2), SERVED),
     row(ApiKey::CreatePartitions, "CreatePartitions", 0..=3, Some(2), SERVED),
     row(ApiKey::DeleteGroups, "DeleteGroups", 0..=2, Some(2), SERVED),

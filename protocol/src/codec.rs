@@ -147,6 +147,7 @@ apis! {
     OffsetForLeaderEpoch: decode_offset_for_leader_epoch -> OffsetForLeaderEpochRequest, encode_offset_for_leader_epoch(OffsetForLeaderEpochResponse);
     DescribeConfigs: decode_describe_configs -> DescribeConfigsRequest, encode_describe_configs(DescribeConfigsResponse);
     AlterConfigs: decode_alter_configs -> AlterConfigsRequest, encode_alter_configs(AlterConfigsResponse);
+    AlterReplicaLogDirs: decode_alter_replica_log_dirs -> AlterReplicaLogDirsRequest, encode_alter_replica_log_dirs(AlterReplicaLogDirsResponse);
     DescribeLogDirs: decode_describe_log_dirs -> DescribeLogDirsRequest, encode_describe_log_dirs(DescribeLogDirsResponse);
     CreatePartitions: decode_create_partitions -> CreatePartitionsRequest, encode_create_partitions(CreatePartitionsResponse);
     DeleteGroups: decode_delete_groups -> DeleteGroupsRequest, encode_delete_groups(DeleteGroupsResponse);

@@ -120,6 +120,7 @@ pub(crate) fn request(key: ApiKey) -> Option<&'static [Field]> {
         ApiKey::OffsetForLeaderEpoch => OFFSET_FOR_LEADER_EPOCH_REQUEST,
         ApiKey::DescribeConfigs => DESCRIBE_CONFIGS_REQUEST,
         ApiKey::AlterConfigs => ALTER_CONFIGS_REQUEST,
+        ApiKey::AlterReplicaLogDirs => ALTER_REPLICA_LOG_DIRS_REQUEST,
         ApiKey::DescribeLogDirs => DESCRIBE_LOG_DIRS_REQUEST,
         ApiKey::CreatePartitions => CREATE_PARTITIONS_REQUEST,
         ApiKey::DeleteGroups => DELETE_GROUPS_REQUEST,
@@ -442,6 +443,19 @@ const ALTER_CONFIGS_REQUEST: &[Field] = &[
     field("resources", structs::<alter_configs_request::AlterConfigsResource>(ALTER_CONFIGS_RESOURCE)),
     field("validate_only", Kind::Int8),
 ];
+
+const ALTER_REPLICA_LOG_DIR_TOPIC: &[Field] = &[field("name", Kind::String), field("partitions", INT32S)];
+
+const ALTER_REPLICA_LOG_DIR: &[Field] = &[
+    field("path", Kind::String),
+    field(
+        "topics",
+        structs::<alter_replica_log_dirs_request::AlterReplicaLogDirTopic>(ALTER_REPLICA_LOG_DIR_TOPIC),
+    ),
+];
+
+const ALTER_REPLICA_LOG_DIRS_REQUEST: &[Field] =
+    &[field("dirs", structs::<alter_replica_log_dirs_request::AlterReplicaLogDir>(ALTER_REPLICA_LOG_DIR))];
 
 const DESCRIBABLE_LOG_DIR_TOPIC: &[Field] = &[field("topic", Kind::String), field("partitions", INT32S)];
 

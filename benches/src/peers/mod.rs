@@ -34,7 +34,7 @@ pub enum PeerKind {
 
 impl PeerKind {
     /// The name in tables.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             PeerKind::AquiferDirectory => "aquifer-directory",
             PeerKind::AquiferMinio => "aquifer-minio",

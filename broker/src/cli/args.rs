@@ -62,6 +62,9 @@ pub enum StorageCommand {
         /// Only keys that begin so, e.g. meta/log/.
         #[arg(long, default_value = "")]
         prefix: String,
+        /// One JSON object instead of lines.
+        #[arg(long)]
+        json: bool,
     },
     /// Decode one object: a commit, a snapshot's manifest or chunk, a boundary, an object or the seal of a lane.
     Dump {
@@ -71,12 +74,19 @@ pub enum StorageCommand {
     /// Check everything: chain and checksums of the journal, snapshots against the log, every object of every lane, seals.
     ///
     /// Prints a line `FOUND <key>: <what>` for each thing that is wrong. Exit code 1 if there is any.
-    Verify,
+    Verify {
+        /// One JSON object, at the end, instead of lines.
+        #[arg(long)]
+        json: bool,
+    },
     /// The cluster's metadata: topics, partitions, streams, lanes, brokers, configuration.
     Image {
         /// After this commit; without it, after the last.
         #[arg(long, value_name = "SEQ")]
         at: Option<u64>,
+        /// One JSON object instead of lines.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -171,7 +181,9 @@ mod tests {
             ["aquifer", "storage", "verify", "--storage", "s3://b"],
         ] {
             let cli = Cli::try_parse_from(line).unwrap();
-            let Some(Command::Storage { store, command: StorageCommand::Verify }) = cli.command else {
+            let Some(Command::Storage { store, command: StorageCommand::Verify { json: false } }) =
+                cli.command
+            else {
                 panic!("{:?}", cli.command)
             };
             assert_eq!(store.flags(), [("storage", "s3://b".to_string())]);

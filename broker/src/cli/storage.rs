@@ -1,12 +1,15 @@
 //! `aquifer storage`: kafka-dump-log's counterpart, and more. Offline and read-only: it opens the bucket itself, needs no
-//! broker, writes nothing (PRACTICE O2). Output is plain lines, for people and for tests.
+//! broker, writes nothing (PRACTICE O2). Output is plain lines, for people and for tests; with `--json` it is one JSON
+//! object, for programs.
 //!
-//! [`bucket`] reads, [`dump`] (pure) decodes one object, [`journal`] folds the log to an image, [`image`] (pure) prints one,
-//! [`ls`] lists, [`verify`] checks everything; [`lane`] (pure) is what it knows of a lane's object.
+//! [`bucket`] reads, [`dump`] (pure) decodes one object, [`journal`] folds the log to an image, [`image`] and
+//! [`image_json`] (pure) print one, [`ls`] lists, [`verify`] checks everything; [`lane`] (pure) is what it knows of a lane's
+//! object.
 
 pub mod bucket;
 pub mod dump;
 pub mod image;
+pub mod image_json;
 pub mod journal;
 pub mod lane;
 pub mod ls;
@@ -36,9 +39,13 @@ pub async fn run(
 ) -> anyhow::Result<bool> {
     let bucket = Bucket::open(config.values.string("storage"), config.values.get("wal.storage"))?;
     match command {
-        StorageCommand::Ls { all, prefix } => {
-            let text = ls::list(&bucket, prefix, *all).await?;
-            out.write_all(text.as_bytes())?;
+        StorageCommand::Ls { all, prefix, json } => {
+            let listed = ls::list(&bucket, prefix, *all).await?;
+            if *json {
+                writeln!(out, "{:#}", listed.json())?;
+            } else {
+                out.write_all(listed.text().as_bytes())?;
+            }
             Ok(true)
         }
         StorageCommand::Dump { key } => {
@@ -49,12 +56,16 @@ pub async fn run(
             out.write_all(dumped.text.as_bytes())?;
             Ok(dumped.whole)
         }
-        StorageCommand::Image { at } => {
+        StorageCommand::Image { at, json } => {
             let image = journal::image_at(&bucket, *at).await?;
-            out.write_all(image::text(&image).as_bytes())?;
+            if *json {
+                writeln!(out, "{:#}", image_json::json(&image))?;
+            } else {
+                out.write_all(image::text(&image).as_bytes())?;
+            }
             Ok(true)
         }
-        StorageCommand::Verify => verify::verify(&bucket, out).await,
+        StorageCommand::Verify { json } => verify::verify(&bucket, out, *json).await,
     }
 }
 

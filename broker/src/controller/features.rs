@@ -159,10 +159,22 @@ mod tests {
             (2, &[(AQUIFER_VERSION, 0, UnsafeDowngrade)], Err("only supports versions 1-3")),
             (2, &[(AQUIFER_VERSION, -1, Upgrade)], Err("less than 0")),
             (2, &[(AQUIFER_VERSION, 2, Unknown)], Err("upgrade type")),
-            (2, &[(METADATA_VERSION, 27, Upgrade)], Ok(None)),
             (2, &[(METADATA_VERSION, 26, SafeDowngrade)], Err("27-27")),
             (2, &[("transaction.version", 2, Upgrade)], Err("does not support this feature")),
             (2, &[("nonsense", 0, SafeDowngrade)], Err("does not support this feature")),
+            // `kafka-features upgrade --metadata 4.1`, and what `--release-version 4.1` asks for besides.
+            (2, &[(METADATA_VERSION, METADATA_VERSION_LEVEL, Upgrade)], Ok(None)),
+            (
+                2,
+                &[
+                    (METADATA_VERSION, METADATA_VERSION_LEVEL, Upgrade),
+                    ("transaction.version", 2, Upgrade),
+                    ("group.version", 1, Upgrade),
+                    ("eligible.leader.replicas.version", 1, Upgrade),
+                    ("kraft.version", 1, Upgrade),
+                ],
+                Err("feature transaction.version"),
+            ),
             // One that is refused refuses all.
             (1, &[(AQUIFER_VERSION, 2, Upgrade), ("group.version", 1, Upgrade)], Err("group.version")),
         ];

@@ -92,6 +92,11 @@ impl std::fmt::Display for End {
     }
 }
 
+/// Requests of one connection that are answered at once, one after another, before others have their turn. A client that
+/// pipelines thousands of them would else hold a thread for as long as the runtime lets a task run, and so would each of
+/// a hundred such clients before anybody's next record is looked at (I11).
+const ANSWERED_AT_ONCE_MAX: usize = 16;
+
 async fn read_requests<R: AsyncRead + Unpin>(
     broker: Arc<Broker>,
     connection: &mut Connection,
@@ -101,6 +106,7 @@ async fn read_requests<R: AsyncRead + Unpin>(
     let unsent = ByteSemaphore::new("unsent answers", REPLY_BYTES_MAX);
     let (limits, idle) = (broker.frame_limits(), broker.config.connections_max_idle());
     let mut frames = FrameReader::new(reader, limits, &broker.budget, broker.frame_buffers.clone(), idle);
+    let mut answered_at_once = 0;
     loop {
         let frame = match frames.next(true).await {
             Ok(frame) => frame,
@@ -115,9 +121,14 @@ async fn read_requests<R: AsyncRead + Unpin>(
         if matches!(reply, Reply::None) {
             continue;
         }
+        answered_at_once = if matches!(reply, Reply::Ready(_)) { answered_at_once + 1 } else { 0 };
         let charge = unsent.acquire(reply.held_bytes(request_bytes)).await;
         if replies.send(Queued { reply, charge }).await.is_err() {
             return End::Writer;
+        }
+        if answered_at_once == ANSWERED_AT_ONCE_MAX {
+            answered_at_once = 0;
+            tokio::task::yield_now().await;
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `--storage`: from a URL to a store. Owns the schemes, their parameters and the errors a person meets first; each names
-//! what to do. Secrets come from the environment (or the cloud's own means) and are never part of a URL or a message.
+//! what to do. Secrets come from the environment (or the cloud's own means) and are never part of a URL or a message: a cloud's
+//! URL with an `@` anywhere is refused, and a text that has one, or is no URL, is shown as its scheme alone. Where in such a
+//! text a password would be cannot be told: it may hold `/`, `?`, `@` or a line break.
 //!
 //! | URL | store |
 //! |---|---|
@@ -17,6 +19,9 @@ use super::Store;
 use super::directory::DirectoryStore;
 use super::memory::MemoryStore;
 use crate::env::Env;
+
+const CREDENTIALS: &str =
+    "credentials do not belong in a URL, nor does an at sign; give them in the environment";
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -127,8 +132,10 @@ pub fn parse(text: &str) -> Result<Place, OpenError> {
         return Ok(Place::Directory(text.into()));
     }
     let url = Url::parse(text).map_err(|error| bad(&error.to_string()))?;
-    if url.password().is_some() || !url.username().is_empty() {
-        return Err(bad("credentials do not belong in a URL; give them in the environment"));
+    let is_path = url.scheme() == "file";
+    // A password with a slash in it makes the user a bucket and the rest a root: only the `@` tells.
+    if url.password().is_some() || !url.username().is_empty() || (!is_path && text.contains('@')) {
+        return Err(bad(CREDENTIALS));
     }
     match url.scheme() {
         "file" => {
@@ -159,46 +166,65 @@ fn bucket(url: &Url, bad: &dyn Fn(&str) -> OpenError) -> Result<Bucket, OpenErro
     for (key, value) in url.query_pairs() {
         match &*key {
             "endpoint" => {
+                if value.contains('@') {
+                    return Err(bad(CREDENTIALS));
+                }
                 let parsed =
                     Url::parse(&value).map_err(|_| bad("endpoint is not a URL such as http://host:9000"))?;
                 if !matches!(parsed.scheme(), "http" | "https") || parsed.host_str().is_none() {
                     return Err(bad("endpoint is not a URL such as http://host:9000"));
                 }
-                if parsed.password().is_some() || !parsed.username().is_empty() {
-                    return Err(bad("credentials do not belong in a URL; give them in the environment"));
-                }
                 bucket.endpoint = Some(value.trim_end_matches('/').to_owned());
             }
             "region" => bucket.region = Some(value.into_owned()),
-            other => return Err(bad(&format!("unknown parameter {other:?}; there are endpoint and region"))),
+            other => {
+                let name = harmless_key(other);
+                return Err(bad(&format!("unknown parameter {name:?}; there are endpoint and region")));
+            }
         }
     }
     Ok(bucket)
 }
 
-/// The URL without user, password and the values of parameters that we do not know.
+/// The URL without the values of parameters that we do not know; only its scheme where a user or password may be in it.
 pub(crate) fn without_secrets(text: &str) -> String {
-    let Ok(mut url) = Url::parse(text) else {
-        // Not a URL: show nothing that could follow a user's name or a question mark.
-        let shown = text.split('?').next().unwrap_or_default();
-        return shown.rsplit_once('@').map_or(shown.to_owned(), |(_, after)| format!("…@{after}"));
+    let Some(mut url) = Url::parse(text).ok().filter(|_| !text.contains('@')) else {
+        return scheme_alone(text);
     };
-    let _ = url.set_password(None);
-    let _ = url.set_username("");
     let harmless: Vec<(String, String)> = url
         .query_pairs()
         .map(|(key, value)| {
-            let known = matches!(&*key, "endpoint" | "region") && !value.contains('@');
-            (key.clone().into_owned(), if known { value.into_owned() } else { "…".into() })
+            let shown = match &*key {
+                "endpoint" => !value.contains('@') && Url::parse(&value).is_ok(),
+                "region" => !value.contains('@'),
+                _ => false,
+            };
+            (harmless_key(&key).to_owned(), if shown { value.into_owned() } else { "…".into() })
         })
         .collect();
     url.set_query(None);
+    url.set_fragment(None);
     let mut shown = url.to_string();
     for (n, (key, value)) in harmless.iter().enumerate() {
         shown += if n == 0 { "?" } else { "&" };
         shown += &format!("{key}={value}");
     }
     shown
+}
+
+/// `s3://…`; `…` where the text does not begin with a scheme.
+fn scheme_alone(text: &str) -> String {
+    let of_a_scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+    match text.split_once("://") {
+        Some((scheme, _)) if scheme.chars().all(of_a_scheme) => format!("{scheme}://…"),
+        _ => "…".to_owned(),
+    }
+}
+
+/// A parameter's name, if it looks like one: what comes after a question mark may be anything.
+fn harmless_key(key: &str) -> &str {
+    let of_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if key.chars().all(of_a_name) { key } else { "…" }
 }
 
 #[cfg(feature = "aws")]
@@ -283,5 +309,47 @@ mod tests {
             assert!(error.contains("use file:///path"), "{text}: {error}");
             assert!(!error.contains("hunter2"), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_password_is_not_shown_wherever_it_ends() {
+        for text in [
+            "s3://user:hunter2",
+            "s3://user:hunter2/rest@b/r",
+            "s3://user/hunter2@b/r",
+            "s3://user:hunter2?rest@b/r",
+            "s3://user?hunter2@b/r",
+            "s3://b/r?user:hunter2",
+            "s3://user:x@hunter2@b/r",
+            "s3://us@er:hunter2/b",
+            "s3://us\ner:hun\nter2@b",
+            "user:hunter2://b/r@",
+            "az://b/r?endpoint=http://user:hunter2",
+            "az://b/r?endpoint=http%3A%2F%2Fuser:hunter2%40host",
+            "gs://b/r?key=1#hunter2",
+        ] {
+            let error = parse(text).expect_err(text).to_string();
+            assert!(!error.contains("hun"), "{text}: {error}");
+            assert!(!without_secrets(text).contains("hun"), "{text}: {}", without_secrets(text));
+        }
+    }
+
+    /// Found by fuzzing: the URL's reader drops the line break, and what had been a path's middle became a password's.
+    #[test]
+    fn a_password_that_only_the_reader_puts_together_is_not_shown() {
+        let text = "s3://user:hunter2@bu/user:\u{fffd}\u{fffd}\u{fffd}ersser:hun\nter2@er:e,/ter1@s3://user:(unter6@buser:\
+                    (unter2@-bucke/rtr";
+        let shown = "s3://bu/user:\u{fffd}\u{fffd}\u{fffd}ersser:hunter2@er:e,/ter1@s3://user:(unter6@buser:(unter2@-bucke/rtr";
+        for text in [text, shown] {
+            let error = parse(text).expect_err(text).to_string();
+            assert!(error.contains("storage \"s3://…\": credentials"), "{error}");
+            assert!(!error.contains("hunter2") && !error.contains('@'), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_directory_may_have_an_at() {
+        assert_eq!(parse("file:///a@b/c").unwrap(), Place::Directory("/a@b/c".into()));
+        assert_eq!(parse("./a@b").unwrap(), Place::Directory("./a@b".into()));
     }
 }

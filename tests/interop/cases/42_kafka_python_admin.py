@@ -28,7 +28,6 @@ TESTS = {
     "list config resources": ["test_list_config_resources"],
 }
 FEATURES = list(TESTS)
-GAPS = {"move a replica to where it is": "AlterReplicaLogDirs is not served"}
 LEFT_OUT = {"test_create_describe_delete_acls"}  # wants a broker with an authorizer
 
 

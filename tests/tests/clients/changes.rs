@@ -8,10 +8,11 @@ use kafka_protocol::messages::alter_configs_request::{
 use kafka_protocol::messages::create_partitions_request::{
     CreatePartitionsAssignment, CreatePartitionsTopic,
 };
+use kafka_protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::{
-    AlterConfigsRequest, BrokerId, CreatePartitionsRequest, DescribeConfigsRequest,
+    AlterConfigsRequest, BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DescribeConfigsRequest,
     IncrementalAlterConfigsRequest, ListConfigResourcesRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
@@ -38,6 +39,7 @@ const APPEND: i8 = 2;
 
 const INVALID_REQUEST: i16 = 42;
 const INVALID_CONFIG: i16 = 40;
+const INVALID_REPLICA_ASSIGNMENT: i16 = 39;
 
 fn text(s: &str) -> StrBytes {
     StrBytes::from_string(s.to_owned())
@@ -273,6 +275,36 @@ fn partitions_that_cannot_be_added_are_refused_each_by_itself() {
     );
     let metadata = admin().inner().fetch_metadata(Some(&other), PATIENCE).unwrap();
     assert_eq!(metadata.topics()[0].partitions().len(), 1, "validated only");
+}
+
+#[test]
+fn a_topic_is_not_placed_on_a_broker_that_is_not_registered() {
+    let name = unique("placed");
+    for version in [2, 7] {
+        let create = |replicas: Vec<i32>| {
+            let assigned = CreatableReplicaAssignment::default()
+                .with_partition_index(0)
+                .with_broker_ids(replicas.into_iter().map(BrokerId).collect());
+            let topic = CreatableTopic::default()
+                .with_name(TopicName(text(&name)))
+                .with_num_partitions(-1)
+                .with_replication_factor(-1)
+                .with_assignments(vec![assigned]);
+            let request = CreateTopicsRequest::default()
+                .with_topics(vec![topic])
+                .with_timeout_ms(30_000)
+                .with_validate_only(true);
+            let answer = ask(&request, version).topics.remove(0);
+            (answer.error_code, answer.error_message.map(|m| m.to_string()).unwrap_or_default())
+        };
+        let known = admin().inner().fetch_metadata(None, PATIENCE).unwrap().brokers()[0].id();
+        assert_eq!(create(vec![known]), (0, String::new()), "v{version}");
+        for replicas in [vec![9_999], vec![known, 9_999]] {
+            let (code, said) = create(replicas);
+            assert_eq!(code, INVALID_REPLICA_ASSIGNMENT, "v{version}: {said}");
+            assert!(said.contains("broker 9999, but no such broker is registered"), "{said}");
+        }
+    }
 }
 
 #[test]

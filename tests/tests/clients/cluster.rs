@@ -3,6 +3,7 @@
 use kafka_protocol::messages::alter_partition_reassignments_request::{
     ReassignablePartition, ReassignableTopic,
 };
+use kafka_protocol::messages::alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
 use kafka_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
 use kafka_protocol::messages::describe_producers_request::TopicRequest as ProducersOf;
 use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
@@ -23,6 +24,7 @@ use super::wire::ask;
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const INVALID_REPLICA_ASSIGNMENT: i16 = 39;
 const INVALID_REQUEST: i16 = 42;
+const LOG_DIR_NOT_FOUND: i16 = 57;
 const UNKNOWN_LEADER_EPOCH: i16 = 75;
 const ELECTION_NOT_NEEDED: i16 = 84;
 const NO_REASSIGNMENT_IN_PROGRESS: i16 = 85;
@@ -149,6 +151,49 @@ fn describe_log_dirs_tells_the_bytes_of_partitions() {
         }
         let all = ask(&DescribeLogDirsRequest::default().with_topics(None), version);
         assert!(all.results[0].topics.iter().any(|t| *t.name.0 == *topic));
+    }
+}
+
+#[test]
+fn a_replica_is_where_it_is_and_there_is_no_other_directory() {
+    let topic = topic("moved", 1, &[]);
+    let described = ask(&DescribeLogDirsRequest::default().with_topics(None), 4);
+    let ours = described.results[0].log_dir.clone();
+    for version in [1, 2] {
+        let dir = |path: StrBytes, partitions: Vec<i32>| {
+            let asked =
+                AlterReplicaLogDirTopic::default().with_name(name(&topic)).with_partitions(partitions);
+            let missing = AlterReplicaLogDirTopic::default().with_name(name("none")).with_partitions(vec![0]);
+            AlterReplicaLogDir::default().with_path(path).with_topics(vec![asked, missing])
+        };
+        let move_to = |dirs| ask(&AlterReplicaLogDirsRequest::default().with_dirs(dirs), version);
+        let codes = |answer: AlterReplicaLogDirsResponse| {
+            let mut codes: Vec<(String, i32, i16)> = Vec::new();
+            for t in answer.results {
+                codes.extend(
+                    t.partitions.iter().map(|p| (t.topic_name.to_string(), p.partition_index, p.error_code)),
+                );
+            }
+            codes
+        };
+        let said = |a, b, c| vec![(topic.clone(), 0, a), (topic.clone(), 9, b), ("none".to_owned(), 0, c)];
+        let sorted = |mut codes: Vec<(String, i32, i16)>| {
+            codes.sort();
+            codes
+        };
+        let found = sorted(codes(move_to(vec![dir(ours.clone(), vec![0, 9])])));
+        assert_eq!(
+            found,
+            sorted(said(0, UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_OR_PARTITION)),
+            "v{version}"
+        );
+        let other = StrBytes::from_static_str("/elsewhere");
+        let found = sorted(codes(move_to(vec![dir(other, vec![0, 9])])));
+        assert_eq!(
+            found,
+            sorted(said(LOG_DIR_NOT_FOUND, LOG_DIR_NOT_FOUND, LOG_DIR_NOT_FOUND)),
+            "v{version}"
+        );
     }
 }
 

@@ -108,6 +108,19 @@ impl Client {
         answer.offset
     }
 
+    /// Timestamp and offset of a record by time.
+    pub(super) fn by_time(&self, timestamp: i64) -> (i64, i64) {
+        let partition = ListOffsetsPartition::default()
+            .with_partition_index(0)
+            .with_current_leader_epoch(-1)
+            .with_timestamp(timestamp);
+        let topic = ListOffsetsTopic::default().with_name(name()).with_partitions(vec![partition]);
+        let request = ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![topic]);
+        let answer = self.ask(&request, 7).topics[0].partitions[0].clone();
+        assert_eq!(answer.error_code, 0);
+        (answer.timestamp, answer.offset)
+    }
+
     pub(super) fn watermarks(&self, partition: i32) -> (i64, i64) {
         (self.offset(partition, -2), self.offset(partition, -1))
     }
@@ -196,6 +209,39 @@ fn changes_are_there_after_kill_and_start() {
     assert!(broker.stop(std::time::Duration::from_secs(30)).expect("stop"), "it leaves by itself");
     broker.start_again().expect("start again");
     assert_eq!((client.watermarks(0), client.watermarks(2)), ((12, 13), (6, 12)));
+    broker.kill().expect("kill");
+}
+
+/// Apache Kafka's MAX_TIMESTAMP may name a record below the log start (`UnifiedLog.fetchOffsetByTimestamp`); ours never does.
+#[test]
+fn only_records_that_are_kept_are_found_by_time() {
+    const MAX_TIMESTAMP: i64 = -3;
+    let mut broker = tests::server::own("by-time", &[]);
+    let client = Client(broker.addr().to_string());
+    let topic = CreatableTopic::default().with_name(name()).with_num_partitions(1).with_replication_factor(1);
+    client.ask(&CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000), 4);
+    let batch = |times: &[i64]| {
+        let batch = BatchBuilder::new();
+        times.iter().fold(batch, |batch, time| batch.append(*time, None, Some(b"v"), &[])).build()
+    };
+    assert_eq!(client.produce(0, batch(&[1_000, 9_000, 2_000, 6_000, 3_000])), (0, 0));
+    assert_eq!(client.produce(0, batch(&[5_000])), (0, 5));
+    assert_eq!((client.by_time(MAX_TIMESTAMP), client.by_time(7_000)), ((9_000, 1), (9_000, 1)));
+    // The log start lies in the batch: its latest record is gone, then all of it that is later than the next batch.
+    for (start, latest, from_4_000) in
+        [(2, (6_000, 3), (6_000, 3)), (4, (5_000, 5), (5_000, 5)), (6, (-1, -1), (-1, -1))]
+    {
+        assert_eq!(client.delete(&[(0, start)]), [(0, start, 0)]);
+        for life in ["before", "after"] {
+            assert_eq!(client.by_time(MAX_TIMESTAMP), latest, "from {start}, {life} kill -9");
+            assert_eq!(client.by_time(4_000), from_4_000, "from {start}, {life} kill -9");
+            assert_eq!(client.by_time(8_000), (-1, -1), "from {start}, {life} kill -9");
+            if life == "before" {
+                broker.kill().expect("kill");
+                broker.start_again().expect("start again");
+            }
+        }
+    }
     broker.kill().expect("kill");
 }
 

@@ -4,17 +4,55 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use s3stream::store::Listed;
+use serde_json::{Value, json};
 
 use super::bucket::Bucket;
 use super::bytes_text;
 
-/// Lines of what is under `prefix`: every key with `all`, else a line for each area (and each lane).
+/// What is under a prefix.
+pub struct Listing {
+    bucket: String,
+    listed: Vec<Listed>,
+    /// Every key, not areas (and lanes).
+    all: bool,
+}
+
+/// Lists what is under `prefix`, to be shown by key with `all`, else by area and lane.
 ///
 /// # Errors
 /// The store does not answer.
-pub async fn list(bucket: &Bucket, prefix: &str, all: bool) -> anyhow::Result<String> {
-    let listed = bucket.list(prefix).await?;
-    Ok(if all { every_key(&listed) } else { areas(&bucket.to_string(), &listed) })
+pub async fn list(bucket: &Bucket, prefix: &str, all: bool) -> anyhow::Result<Listing> {
+    Ok(Listing { bucket: bucket.to_string(), listed: bucket.list(prefix).await?, all })
+}
+
+impl Listing {
+    /// A line for each key or area.
+    pub fn text(&self) -> String {
+        if self.all { every_key(&self.listed) } else { areas_text(&self.bucket, &self.listed) }
+    }
+
+    /// `{"bucket", "objects", "bytes"}` and `keys: [{"key", "bytes"}]`, or
+    /// `areas: [{"area", "objects", "bytes", "lowest", "highest"}]`: the lowest and highest number in the area's keys, null
+    /// where they have none.
+    pub fn json(&self) -> Value {
+        let bytes: u64 = self.listed.iter().map(|l| l.len).sum();
+        let mut json = json!({"bucket": self.bucket, "objects": self.listed.len(), "bytes": bytes});
+        if self.all {
+            json["keys"] = self.listed.iter().map(|l| json!({"key": l.key, "bytes": l.len})).collect();
+        } else {
+            let areas = areas(&self.listed).into_iter().map(|(area, of)| {
+                json!({
+                    "area": area,
+                    "objects": of.count,
+                    "bytes": of.bytes,
+                    "lowest": of.numbers.map(|(low, _)| low),
+                    "highest": of.numbers.map(|(_, high)| high),
+                })
+            });
+            json["areas"] = areas.collect();
+        }
+        json
+    }
 }
 
 fn every_key(listed: &[Listed]) -> String {
@@ -34,7 +72,7 @@ struct Area {
     numbers: Option<(u64, u64)>,
 }
 
-fn areas(name: &str, listed: &[Listed]) -> String {
+fn areas(listed: &[Listed]) -> BTreeMap<String, Area> {
     let mut areas: BTreeMap<String, Area> = BTreeMap::new();
     for l in listed {
         let (area, number) = area_of(&l.key);
@@ -46,6 +84,11 @@ fn areas(name: &str, listed: &[Listed]) -> String {
             area.numbers = Some((low.min(n), high.max(n)));
         }
     }
+    areas
+}
+
+fn areas_text(name: &str, listed: &[Listed]) -> String {
+    let areas = areas(listed);
     let mut out = format!("{name}\n");
     for (key, area) in &areas {
         let numbers = match area.numbers {
@@ -94,7 +137,7 @@ mod tests {
         ];
         let listed: Vec<Listed> = keys.into_iter().map(|key| Listed { key, len: 1024 }).collect();
         assert_eq!(
-            areas("here", &listed),
+            areas_text("here", &listed),
             "here\n\
              cluster: 1 object, 1.0 KiB\n\
              meta: 1 object, 1.0 KiB\n\
@@ -104,5 +147,19 @@ mod tests {
              in all: 7 objects, 7.0 KiB\n"
         );
         assert_eq!(every_key(&listed[..1]), "        1024 cluster\n");
+
+        let mut said = Listing { bucket: "here".into(), listed, all: false };
+        let json = said.json();
+        assert_eq!(
+            (&json["bucket"], &json["objects"], &json["bytes"]),
+            (&json!("here"), &json!(7), &json!(7168))
+        );
+        let odd = json!({"area": "meta", "objects": 1, "bytes": 1024, "lowest": null, "highest": null});
+        assert_eq!(json["areas"][1], odd);
+        let log = json!({"area": "meta/log", "objects": 2, "bytes": 2048, "lowest": 1, "highest": 2});
+        assert_eq!(json["areas"][2], log);
+        said.all = true;
+        assert_eq!(said.json()["keys"][0], json!({"key": "cluster", "bytes": 1024}));
+        assert_eq!(said.json()["keys"].as_array().map(Vec::len), Some(7));
     }
 }

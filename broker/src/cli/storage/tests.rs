@@ -180,7 +180,7 @@ impl Rig {
     }
 
     async fn verify(&self) -> (String, bool) {
-        self.run(StorageCommand::Verify).await.unwrap()
+        self.run(StorageCommand::Verify { json: false }).await.unwrap()
     }
 
     /// Flips one bit, verifies, and puts it back.
@@ -222,10 +222,12 @@ async fn a_whole_bucket_is_told_and_nothing_is_wrong_with_it() {
     let expected = format!("checked {} commits, 1 snapshot, 2 lanes with 4 objects, 7 blocks, ", rig.commits);
     assert!(said.starts_with(&expected) && said.ends_with(": nothing is wrong\n"), "{said}");
 
-    let (said, _) = rig.run(StorageCommand::Ls { all: false, prefix: "wal/".into() }).await.unwrap();
+    let (said, _) =
+        rig.run(StorageCommand::Ls { all: false, prefix: "wal/".into(), json: false }).await.unwrap();
     // Seals are put at the first missing number and one beyond (the window of a lane with one PUT in flight).
     assert!(said.contains(&format!("wal/{}: 4 objects, 0 to 3", rig.first)), "{said}");
-    let (said, _) = rig.run(StorageCommand::Ls { all: true, prefix: "meta/log/".into() }).await.unwrap();
+    let (said, _) =
+        rig.run(StorageCommand::Ls { all: true, prefix: "meta/log/".into(), json: false }).await.unwrap();
     assert_eq!(said.lines().count() as u64, rig.commits);
     assert!(said.lines().next().unwrap().ends_with(&commit_key(1)), "{said}");
 }
@@ -266,7 +268,7 @@ async fn every_object_can_be_dumped() {
 #[tokio::test]
 async fn the_image_is_told_as_it_was_after_any_commit() {
     let rig = Rig::new(0).await;
-    let (now, _) = rig.run(StorageCommand::Image { at: None }).await.unwrap();
+    let (now, _) = rig.run(StorageCommand::Image { at: None, json: false }).await.unwrap();
     let second = rig.second.incarnation;
     for part in [
         format!("image after commit {}, ", rig.commits),
@@ -280,11 +282,56 @@ async fn the_image_is_told_as_it_was_after_any_commit() {
     ] {
         assert!(now.contains(&part), "{part} in\n{now}");
     }
-    let (then, _) = rig.run(StorageCommand::Image { at: Some(1) }).await.unwrap();
+    let (then, _) = rig.run(StorageCommand::Image { at: Some(1), json: false }).await.unwrap();
     assert!(then.contains("image after commit 1,") && !then.contains("topic t"), "{then}");
     assert!(then.contains(&format!("lane {}: store 0, trim 0, open\n", rig.first)), "{then}");
-    let late = rig.run(StorageCommand::Image { at: Some(999) }).await.unwrap_err().to_string();
+    let late = rig.run(StorageCommand::Image { at: Some(999), json: false }).await.unwrap_err().to_string();
     assert!(late.contains("is missing: the log ends before it"), "{late}");
+}
+
+#[tokio::test]
+async fn what_is_told_in_lines_is_told_as_json_too() {
+    let rig = Rig::new(0).await;
+    let ask = async |command: StorageCommand| -> (serde_json::Value, bool) {
+        let (said, well) = rig.run(command).await.unwrap();
+        (serde_json::from_str(&said).expect(&said), well)
+    };
+    let (image, _) = ask(StorageCommand::Image { at: None, json: true }).await;
+    let second = rig.second.incarnation.to_string();
+    assert_eq!((&image["seq"], &image["controller"]), (&rig.commits.into(), &second.clone().into()));
+    let lane = &image["lanes"][0];
+    assert_eq!((&lane["end"], &lane["length"], &lane["trim"]), (&"fenced".into(), &2.into(), &0.into()));
+    assert_eq!(lane["id"], rig.first.to_string());
+    let broker = image["brokers"].as_array().unwrap().iter().find(|b| b["live"] == true).unwrap();
+    assert_eq!((&broker["node_id"], &broker["incarnation"]), (&0.into(), &second.clone().into()));
+    assert_eq!(broker["endpoints"][0], "PLAINTEXT://h:9092");
+    let topic = &image["topics"][0];
+    assert_eq!((&topic["name"], &topic["replication_factor"]), (&"t".into(), &3.into()));
+    let state = &topic["partitions"][0]["state"];
+    assert_eq!(
+        (&state["owner"], &state["epoch"], &state["log_start"]),
+        (&second.into(), &1.into(), &0.into())
+    );
+    assert_eq!(state["epochs"].as_array().map(Vec::len), Some(2));
+    assert_eq!((&image["next_stream"], &image["quotas"]), (&1.into(), &serde_json::json!([])));
+
+    let (listed, _) = ask(StorageCommand::Ls { all: false, prefix: "wal/".into(), json: true }).await;
+    assert_eq!(listed["areas"][0]["area"], format!("wal/{}", rig.first));
+    assert_eq!((&listed["areas"][0]["objects"], &listed["areas"][0]["highest"]), (&4.into(), &3.into()));
+
+    let verify = || StorageCommand::Verify { json: true };
+    let (whole, well) = ask(verify()).await;
+    assert!(well && whole["well"] == true, "{whole}");
+    assert_eq!((&whole["commits"], &whole["lanes"]), (&rig.commits.into(), &2.into()));
+    assert_eq!((&whole["objects"], &whole["blocks"]), (&4.into(), &7.into()));
+    assert_eq!(whole["found"], serde_json::json!([]));
+    let key = lane_key(rig.first, LaneNumber(0));
+    std::fs::remove_file(rig.path().join(&key)).unwrap();
+    let (damaged, well) = ask(verify()).await;
+    assert!(!well && damaged["well"] == false, "{damaged}");
+    let found = damaged["found"].as_array().unwrap();
+    let missing = serde_json::json!({"key": key, "what": "is missing below the sealed length"});
+    assert!(found.contains(&missing), "{damaged}");
 }
 
 #[tokio::test]
@@ -372,7 +419,7 @@ async fn what_is_no_bucket_is_said() {
     let dir = tempfile::tempdir().unwrap();
     let storage = dir.path().display().to_string();
     let config = BrokerConfig::read([("storage", storage.as_str())].into_iter()).unwrap();
-    for command in [StorageCommand::Verify, StorageCommand::Image { at: None }] {
+    for command in [StorageCommand::Verify { json: true }, StorageCommand::Image { at: None, json: false }] {
         let error = run(&config, &command, &mut Vec::new()).await.unwrap_err().to_string();
         assert!(error.contains("holds no journal"), "{error}");
     }

@@ -6,7 +6,7 @@
 //! each stream over its lanes, by the clip rule. A broker may be writing meanwhile: objects are immutable and the image is
 //! the one that was folded first, so that growth is not damage.
 //!
-//! `FOUND key: what` is wrong, `NOTE key: what` is worth knowing.
+//! `FOUND key: what` is wrong, `NOTE key: what` is worth knowing. As JSON both are lists of one object, written at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
@@ -19,6 +19,7 @@ use s3stream::ids::{
 };
 use s3stream::journal::JournalConfig;
 use s3stream::object::{BlockKind, ObjectKind};
+use serde_json::{Value, json};
 
 use super::bucket::Bucket;
 use super::bytes_text;
@@ -30,12 +31,12 @@ const WINDOW: usize = 4;
 /// Without a terminal, a line after so many objects.
 const LINE_EVERY: u64 = 1000;
 
-/// Checks everything; says whether nothing is wrong.
+/// Checks everything and tells it, in lines or as one JSON object; says whether nothing is wrong.
 ///
 /// # Errors
 /// The store does not answer, or holds no journal at all.
-pub async fn verify(bucket: &Bucket, out: &mut dyn Write) -> anyhow::Result<bool> {
-    let mut report = Report::new(out);
+pub async fn verify(bucket: &Bucket, out: &mut dyn Write, as_json: bool) -> anyhow::Result<bool> {
+    let mut report = Report::new(out, as_json);
     let image = check_journal(bucket, &mut report).await?;
     let Some(image) = image else {
         report.finish()?;
@@ -69,10 +70,18 @@ struct Report<'a> {
     blocks: u64,
     bytes: u64,
     found: u64,
+    /// What was found and noted, where it is told as JSON.
+    told: Option<Told>,
+}
+
+#[derive(Default)]
+struct Told {
+    found: Vec<Value>,
+    notes: Vec<Value>,
 }
 
 impl<'a> Report<'a> {
-    fn new(out: &'a mut dyn Write) -> Report<'a> {
+    fn new(out: &'a mut dyn Write, as_json: bool) -> Report<'a> {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{spinner} {msg} {human_pos} objects, {elapsed}")
                 .expect("a template that was tried");
@@ -88,12 +97,18 @@ impl<'a> Report<'a> {
             blocks: 0,
             bytes: 0,
             found: 0,
+            told: as_json.then(Told::default),
         }
     }
 
     fn found(&mut self, key: &str, what: impl ToString) -> anyhow::Result<()> {
         self.found += 1;
-        self.line(format!("FOUND {key}: {}", what.to_string()))
+        let what = what.to_string();
+        match &mut self.told {
+            Some(told) => told.found.push(json!({"key": key, "what": what})),
+            None => self.line(format!("FOUND {key}: {what}"))?,
+        }
+        Ok(())
     }
 
     fn problem(&mut self, problem: &Problem) -> anyhow::Result<()> {
@@ -101,7 +116,12 @@ impl<'a> Report<'a> {
     }
 
     fn note(&mut self, key: &str, what: impl ToString) -> anyhow::Result<()> {
-        self.line(format!("NOTE {key}: {}", what.to_string()))
+        let what = what.to_string();
+        match &mut self.told {
+            Some(told) => told.notes.push(json!({"key": key, "what": what})),
+            None => self.line(format!("NOTE {key}: {what}"))?,
+        }
+        Ok(())
     }
 
     fn line(&mut self, line: String) -> anyhow::Result<()> {
@@ -131,6 +151,21 @@ impl<'a> Report<'a> {
     fn finish(mut self) -> anyhow::Result<bool> {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
+        }
+        if let Some(told) = self.told.take() {
+            let json = json!({
+                "well": self.found == 0,
+                "found": told.found,
+                "notes": told.notes,
+                "commits": self.commits,
+                "snapshots": self.snapshots,
+                "lanes": self.seen_lanes.len(),
+                "objects": self.objects,
+                "blocks": self.blocks,
+                "bytes": self.bytes,
+            });
+            self.line(format!("{json:#}"))?;
+            return Ok(self.found == 0);
         }
         let what =
             if self.found == 0 { "nothing is wrong".to_string() } else { format!("{} found", self.found) };
