@@ -6,6 +6,7 @@
 //! - [`store`]: the bucket, behind one conditional primitive, `put_new`.
 //! - [`cache`]: what of it is in memory.
 //! - [`stream`]: reading a stream again.
+//! - [`merge`]: fewer and larger objects of it.
 //! - [`catalog`]: which lanes and streams exist and who may write them (pure).
 //! - [`journal`]: the numbered log of commits that carries the catalog, generic over its records.
 
@@ -19,6 +20,7 @@ pub mod entropy;
 pub mod env;
 pub mod ids;
 pub mod journal;
+pub mod merge;
 pub mod object;
 pub mod store;
 pub mod stream;
