@@ -18,9 +18,15 @@
 //! changed (PRACTICE U4). Equal catalogs have equal bytes (SAFETY F11).
 
 mod apply;
+#[cfg(test)]
+mod history_tests;
+#[cfg(test)]
+mod object_tests;
 mod objects;
 mod plan;
 mod record;
+#[cfg(test)]
+mod rig;
 mod snapshot;
 #[cfg(test)]
 mod tests;

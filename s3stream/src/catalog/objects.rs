@@ -220,15 +220,16 @@ impl Catalog {
             // A part below the log start is dead; the state that comes with it is not.
             let checkpoint = parts.iter().rev().find(|(_, part)| part.checkpoint).map(|(object, _)| *object);
             let mut ranges: Vec<StreamRange> = Vec::with_capacity(state.ranges.len());
-            let mut parts = parts.into_iter().filter(|(_, part)| part.end > state.start).peekable();
+            let mut parts =
+                parts.into_iter().filter(|(_, part)| part.end > state.start.max(part.start)).peekable();
             let mut old = state.ranges.iter().peekable();
             while let Some(range) = old.next() {
                 if !is_source(&range.object) {
                     ranges.push(*range);
                     continue;
                 }
-                // A run of ranges of one epoch in sources is replaced by parts that cover exactly as much, or more of
-                // what is gone.
+                // A run of ranges of one epoch in sources is replaced by parts that cover as much of what is
+                // kept.
                 let (start, mut end, epoch) = (range.start, range.end, range.epoch);
                 unreferenced.push(range.object);
                 let goes_on = |next: &StreamRange, end| next.start == end && next.epoch == epoch;
@@ -240,10 +241,11 @@ impl Catalog {
                 let mut covered = None;
                 while let Some((object, part)) = parts.next_if(|(_, part)| part.start < end) {
                     let follows = match covered {
-                        None => part.start == start || part.start < start && start <= state.start,
+                        // Below the log start there may be less or more: what is dead need not be copied.
+                        None => part.start == start || part.start.max(start) <= state.start,
                         Some(covered) => part.start == covered,
                     };
-                    if !follows || part.start == part.end || part.end > end || part.epoch != epoch {
+                    if !follows || part.end > end || part.epoch != epoch {
                         return Err(shrinks);
                     }
                     covered = Some(part.end);

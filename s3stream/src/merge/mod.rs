@@ -1,0 +1,12 @@
+//! Merging: fewer and larger objects of `data/`, in which what belongs together lies together (DESIGN §6, PRACTICE U3).
+//! (The word *compaction* is Kafka's: by key.)
+//!
+//! - [`plan`]: what to merge into what, from an image of the catalog alone (pure).
+
+pub mod plan;
+#[cfg(test)]
+mod plan_tests;
+#[cfg(test)]
+mod simulation;
+
+pub use plan::{MergeDials, MergeKind, MergeOutput, MergePlan, MergeStream, plan};

@@ -1,0 +1,484 @@
+//! What to merge into what (p).
+//!
+//! The ladder, and what moves an object up:
+//! ```text
+//! mixed, small        many streams or little of one, below half of an object's full size. Neighbours are merged when the
+//!                     merge is `fan_in` times the largest of them                                              [Small]
+//! mixed, full         a stream has so little in each that reading it is a GET per object. Those that begin with the same
+//!                     streams are merged when that makes its parts `fan_in` times as large, split by stream [Locality]
+//! of one stream       at least `stream_object_bytes` of it. Neighbours are merged to `cold_object_bytes`        [Cold]
+//! mostly dead         at most a quarter is kept of it, by retention or deletion. Rewritten                     [Dead]
+//! ```
+//! A stream with at least `stream_object_bytes` in a merge gets objects of its own; the others go together in order of
+//! stream id, split at `max_object_bytes`.
+//!
+//! **Bounds.** By [`MergeKind::Small`] every byte moves into an object `fan_in` times as large, so it is written at most
+//! log_F(`max_object_bytes` / bytes of an upload) times; what is left unmerged of each size class (a factor of two) is
+//! fewer than 2 F objects, and where objects of a level are equal fewer than F: O(F · log(total / upload)) small objects
+//! beside total / (½ `max_object_bytes`) full ones. [`MergeKind::Locality`] is the same in bytes per stream, and ends at a
+//! sixteenth of `stream_object_bytes` (one block of the cache). [`MergeKind::Cold`] writes a byte once.
+//!
+//! Work is divided by owner: the plan names the incarnation that owns the first stream of the sources, so that brokers do
+//! not merge the same objects, and objects of different brokers' streams are not mixed.
+//!
+//! Every plan is legal at the image it was made from ([`crate::catalog::StorageRecord::ObjectsMerged`]), and at a later
+//! one as long as none of its sources is condemned. Plans of one call have no source in common.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::catalog::{Catalog, ObjectPart, StreamRange, StreamState};
+use crate::ids::{Incarnation, ObjectId, StreamEpoch, StreamId};
+
+/// Cold neighbours of one stream that are merged at least.
+const COLD_NEIGHBOURS_MIN: usize = 16;
+/// Mostly dead objects rewritten by one plan.
+const DEAD_SOURCES_MAX: usize = 64;
+
+/// When objects are merged and how large they get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MergeDials {
+    /// How many times the largest source a merge must be, at least 2. Fewer objects and ranges against fewer rewrites;
+    /// with the default two merges carry a week of uploads of one per minute.
+    pub fan_in: u64,
+    /// So much of a stream in one merge gets objects of its own, in bytes.
+    pub stream_object_bytes: u64,
+    /// Largest object that a merge writes, in bytes: one PUT. Less where the memory class Merge is small. Exceeded only
+    /// where one range of a source is larger.
+    pub max_object_bytes: u64,
+    /// Size to which the objects of one stream are merged in the end, in bytes.
+    pub cold_object_bytes: u64,
+    /// What a checkpoint is taken to weigh when an object is looked at for being mostly dead, in bytes: the catalog does not
+    /// know. Who merges does, and leaves sources that checkpoints fill out of the next plan (`in_work`).
+    pub checkpoint_bytes: u64,
+    /// Parts in one record: it must fit a commit (DESIGN §3: 1 MiB).
+    pub parts_max: usize,
+}
+
+impl Default for MergeDials {
+    fn default() -> MergeDials {
+        MergeDials {
+            fan_in: 24,
+            stream_object_bytes: 16 << 20,
+            max_object_bytes: 256 << 20,
+            cold_object_bytes: 1 << 30,
+            checkpoint_bytes: 64 << 10,
+            parts_max: 20_000,
+        }
+    }
+}
+
+/// Why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MergeKind {
+    /// Many small objects.
+    Small,
+    /// Streams are scattered over many full ones.
+    Locality,
+    /// Many objects of one stream.
+    Cold,
+    /// Little of them is kept.
+    Dead,
+}
+
+/// One merge: what it reads, what it writes, in the order in which to write it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MergePlan {
+    /// Why.
+    pub kind: MergeKind,
+    /// Who should do it: the owner of the first stream, which may have gone; then anybody.
+    pub owner: Incarnation,
+    /// Objects that are condemned by it, ascending.
+    pub sources: Vec<ObjectId>,
+    /// What takes their place.
+    pub outputs: Vec<MergeOutput>,
+}
+
+/// One object to be written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MergeOutput {
+    /// What goes into it, ascending by stream.
+    pub streams: Vec<MergeStream>,
+}
+
+/// What of one stream goes into an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MergeStream {
+    /// Which.
+    pub stream: StreamId,
+    /// Its log start: blocks that end at or below it need not be copied.
+    pub start: u64,
+    /// Ranges of the sources, whole, ascending. Empty where nothing but the checkpoint is left.
+    pub ranges: Vec<StreamRange>,
+    /// The source that holds the stream's checkpoint, to be copied too.
+    pub checkpoint: Option<ObjectId>,
+    /// The end of what was uploaded, and the current epoch: where a part without records is said to be.
+    pub end: (StreamEpoch, u64),
+}
+
+impl MergeStream {
+    /// Bytes of it that are kept, as far as the catalog can say.
+    pub fn bytes(&self) -> u64 {
+        self.ranges.iter().map(|range| kept_bytes(range, self.start)).sum()
+    }
+
+    /// The parts of the record: neighbours of one epoch joined, the checkpoint with the last. Where dead blocks are left
+    /// out the first begins later, at the log start at the most.
+    pub fn parts(&self) -> Vec<ObjectPart> {
+        let mut parts: Vec<ObjectPart> = Vec::new();
+        for range in &self.ranges {
+            match parts.last_mut() {
+                Some(last) if (last.end, last.epoch) == (range.start, range.epoch) => {
+                    last.end = range.end;
+                    last.bytes += range.bytes;
+                    last.max_timestamp = last.max_timestamp.max(range.max_timestamp);
+                }
+                _ => parts.push(ObjectPart {
+                    stream: self.stream,
+                    epoch: range.epoch,
+                    start: range.start,
+                    end: range.end,
+                    bytes: range.bytes,
+                    max_timestamp: range.max_timestamp,
+                    checkpoint: false,
+                }),
+            }
+        }
+        if self.checkpoint.is_some() {
+            match parts.last_mut() {
+                Some(last) => last.checkpoint = true,
+                None => {
+                    let ((epoch, end), stream) = (self.end, self.stream);
+                    let (bytes, max_timestamp) = (0, -1);
+                    parts.push(ObjectPart {
+                        stream,
+                        epoch,
+                        start: end,
+                        end,
+                        bytes,
+                        max_timestamp,
+                        checkpoint: true,
+                    });
+                }
+            }
+        }
+        parts
+    }
+}
+
+impl MergeOutput {
+    /// Bytes that are kept in it, without checkpoints and index.
+    pub fn bytes(&self) -> u64 {
+        self.streams.iter().map(MergeStream::bytes).sum()
+    }
+
+    /// The parts of the record, by stream, then offset.
+    pub fn parts(&self) -> Vec<ObjectPart> {
+        self.streams.iter().flat_map(MergeStream::parts).collect()
+    }
+}
+
+/// All merges that are due at this image, the cheapest first. Objects in `in_work` are left alone: sources of merges under
+/// way, and those that turned out not to be worth it. Walks all ranges.
+pub fn plan(catalog: &Catalog, dials: &MergeDials, in_work: &BTreeSet<ObjectId>) -> Vec<MergePlan> {
+    let planner = Planner { catalog, dials };
+    let mut mixed: BTreeMap<Incarnation, Vec<Held>> = BTreeMap::new();
+    let mut of_one: BTreeMap<StreamId, BTreeMap<ObjectId, Held>> = BTreeMap::new();
+    let mut dead: BTreeMap<Incarnation, Vec<Held>> = BTreeMap::new();
+    for held in planner.inventory(in_work) {
+        let owner = planner.owner(&held);
+        if held.is_mostly_dead(dials) {
+            dead.entry(owner).or_default().push(held);
+        } else if held.streams.len() == 1 && held.kept >= dials.stream_object_bytes {
+            of_one.entry(held.streams[0]).or_default().insert(held.object, held);
+        } else {
+            mixed.entry(owner).or_default().push(held);
+        }
+    }
+    let mut plans = Vec::new();
+    for objects in mixed.into_values() {
+        let (small, full): (Vec<Held>, Vec<Held>) =
+            objects.into_iter().partition(|held| held.kept < dials.max_object_bytes / 2);
+        plans.extend(planner.small(small));
+        plans.extend(planner.locality(full));
+    }
+    plans.extend(dead.into_values().flat_map(|objects| planner.dead(objects)));
+    plans.extend(of_one.into_iter().flat_map(|(stream, objects)| planner.cold(stream, objects)));
+    plans.sort_by_key(|plan| plan.kind);
+    plans
+}
+
+/// An object, as the streams see it.
+struct Held {
+    object: ObjectId,
+    len: u64,
+    /// Bytes of its ranges at or above the log starts.
+    kept: u64,
+    ranges: u64,
+    checkpoints: u64,
+    /// The streams that have something in it, ascending.
+    streams: Vec<StreamId>,
+    /// Not to be touched; what lies on both sides of it is not neighbours.
+    busy: bool,
+}
+
+impl Held {
+    /// Small ones are merged soon enough.
+    fn is_mostly_dead(&self, dials: &MergeDials) -> bool {
+        let kept = self.kept.saturating_add(self.checkpoints.saturating_mul(dials.checkpoint_bytes));
+        self.len >= dials.stream_object_bytes && kept <= self.len / 4
+    }
+
+    /// Bytes of a stream in it, on average.
+    fn grain(&self) -> u64 {
+        self.kept / self.ranges.max(1)
+    }
+}
+
+/// Bytes of a range at or above the log start, if records are of one size.
+fn kept_bytes(range: &StreamRange, start: u64) -> u64 {
+    let dead = start.clamp(range.start, range.end) - range.start;
+    let kept = u128::from(range.bytes) * u128::from(range.end - range.start - dead);
+    u64::try_from(kept / u128::from(range.end - range.start)).unwrap_or(range.bytes)
+}
+
+struct Planner<'a> {
+    catalog: &'a Catalog,
+    dials: &'a MergeDials,
+}
+
+impl Planner<'_> {
+    /// All objects that are referenced, by id.
+    fn inventory(&self, in_work: &BTreeSet<ObjectId>) -> Vec<Held> {
+        let living = self.catalog.objects().filter(|(_, state)| !state.is_condemned());
+        let held = |object: ObjectId, len| Held {
+            object,
+            len,
+            kept: 0,
+            ranges: 0,
+            checkpoints: 0,
+            streams: Vec::new(),
+            busy: in_work.contains(&object),
+        };
+        let mut all: BTreeMap<ObjectId, Held> =
+            living.map(|(object, state)| (object, held(object, state.len))).collect();
+        for (stream, state) in self.catalog.streams() {
+            let ranges = state.ranges.iter().map(|range| (range.object, Some(range)));
+            for (object, range) in ranges.chain(state.checkpoint.map(|object| (object, None))) {
+                let Some(held) = all.get_mut(&object) else { continue };
+                match range {
+                    Some(range) => {
+                        held.kept += kept_bytes(range, state.start);
+                        held.ranges += 1;
+                    }
+                    None => held.checkpoints += 1,
+                }
+                if held.streams.last() != Some(&stream) {
+                    held.streams.push(stream);
+                }
+            }
+        }
+        all.into_values().collect()
+    }
+
+    fn owner(&self, held: &Held) -> Incarnation {
+        let first = held.streams.first().and_then(|stream| self.catalog.stream(*stream));
+        first.map_or(held.object.incarnation, |state| state.owner)
+    }
+
+    /// Neighbours in the order in which they were written. Where one upload is several objects of many streams each, those
+    /// of the same streams are neighbours.
+    fn small(&self, mut objects: Vec<Held>) -> Vec<MergePlan> {
+        let streams: BTreeSet<StreamId> =
+            objects.iter().flat_map(|held| held.streams.iter().copied()).collect();
+        let rank: BTreeMap<StreamId, usize> =
+            streams.into_iter().enumerate().map(|(rank, stream)| (stream, rank)).collect();
+        let slice = |held: &Held| held.streams.first().map_or(0, |s| rank[s] / self.dials.parts_max.max(1));
+        objects.sort_by_key(|held| (slice(held), held.object));
+        self.runs(MergeKind::Small, &objects, |held| held.kept, |total, _| total)
+    }
+
+    /// Those that begin with the same streams hold the same ones, more or less.
+    fn locality(&self, mut objects: Vec<Held>) -> Vec<MergePlan> {
+        let enough = self.dials.stream_object_bytes / 16;
+        objects.retain(|held| held.grain() < enough);
+        objects.sort_by_key(|held| (held.streams.first().copied(), held.object));
+        self.runs(MergeKind::Locality, &objects, Held::grain, |total, streams| total / streams.max(1))
+    }
+
+    /// Merges of neighbours: the oldest of a run are taken until together they weigh `fan_in` times the heaviest. Light
+    /// runs first; what is between heavier ones goes with them.
+    fn runs(
+        &self,
+        kind: MergeKind,
+        objects: &[Held],
+        weight: impl Fn(&Held) -> u64,
+        merged: impl Fn(u64, u64) -> u64,
+    ) -> Vec<MergePlan> {
+        let weights: Vec<u64> = objects.iter().map(|held| weight(held).max(1)).collect();
+        let classes: BTreeSet<u32> = weights.iter().map(|weight| weight.ilog2()).collect();
+        let mut taken: Vec<bool> = objects.iter().map(|held| held.busy).collect();
+        let mut plans = Vec::new();
+        for class in classes {
+            let mut at = 0;
+            while at < objects.len() {
+                let fits = |at: &usize| !taken[*at] && weights[*at].ilog2() <= class;
+                let run = (at..objects.len()).take_while(fits).count();
+                match self.first_of(&objects[at..at + run], &weights[at..at + run], &merged) {
+                    Some(count) => {
+                        let sources = objects[at..at + count].iter().map(|held| held.object).collect();
+                        plans.extend(self.merge_of(kind, sources));
+                        taken[at..at + count].fill(true);
+                        at += count;
+                    }
+                    None => at += run + 1,
+                }
+            }
+        }
+        plans
+    }
+
+    /// How many of a run, from its first on, make a merge.
+    fn first_of(&self, run: &[Held], weights: &[u64], merged: impl Fn(u64, u64) -> u64) -> Option<usize> {
+        let fan_in = self.dials.fan_in.max(2);
+        if (run.len() as u64) < fan_in {
+            return None;
+        }
+        let mut streams: BTreeSet<StreamId> = BTreeSet::new();
+        let (mut total, mut heaviest) = (0u64, 0);
+        for (at, (held, weight)) in run.iter().zip(weights).enumerate() {
+            streams.extend(&held.streams);
+            if streams.len() > self.dials.parts_max && at >= 2 {
+                return Some(at);
+            }
+            heaviest = heaviest.max(*weight);
+            total = total.saturating_add(held.kept.max(1));
+            let enough = heaviest.saturating_mul(fan_in);
+            if at as u64 + 1 >= fan_in && merged(total, streams.len() as u64) >= enough {
+                return Some(at + 1);
+            }
+        }
+        None
+    }
+
+    fn dead(&self, objects: Vec<Held>) -> Vec<MergePlan> {
+        let mut plans = Vec::new();
+        let mut sources = Vec::new();
+        let mut kept = 0;
+        for held in objects.into_iter().filter(|held| !held.busy) {
+            if sources.len() == DEAD_SOURCES_MAX || kept + held.kept > self.dials.max_object_bytes {
+                plans.extend(self.merge_of(MergeKind::Dead, std::mem::take(&mut sources)));
+                kept = 0;
+            }
+            sources.push(held.object);
+            kept += held.kept;
+        }
+        plans.extend(self.merge_of(MergeKind::Dead, sources));
+        plans
+    }
+
+    /// Neighbours of one stream, of less than half the size they are merged to.
+    fn cold(&self, stream: StreamId, objects: BTreeMap<ObjectId, Held>) -> Vec<MergePlan> {
+        let Some(state) = self.catalog.stream(stream) else { return Vec::new() };
+        let cold = self.dials.cold_object_bytes;
+        let mut plans = Vec::new();
+        let mut run: Vec<ObjectId> = Vec::new();
+        let mut total = 0;
+        for range in state.ranges.iter() {
+            if run.last() == Some(&range.object) {
+                continue;
+            }
+            match objects.get(&range.object) {
+                Some(held) if !held.busy && held.kept < cold / 2 && !run.contains(&held.object) => {
+                    run.push(held.object);
+                    total += held.kept;
+                }
+                _ => {
+                    run.clear();
+                    total = 0;
+                }
+            }
+            if run.len() >= COLD_NEIGHBOURS_MIN && total >= cold {
+                plans.extend(self.merge_of(MergeKind::Cold, std::mem::take(&mut run)));
+                total = 0;
+            }
+        }
+        plans
+    }
+
+    /// The plan for these sources; for the first of them where all are too many for one record. None: nothing to do.
+    fn merge_of(&self, kind: MergeKind, mut sources: Vec<ObjectId>) -> Option<MergePlan> {
+        loop {
+            let wanted: BTreeSet<ObjectId> = sources.iter().copied().collect();
+            let outputs = self.outputs(kind, &wanted);
+            let first = outputs.iter().flat_map(|output| &output.streams).map(|held| held.stream).min()?;
+            let parts: usize = outputs.iter().map(|output| output.parts().len()).sum();
+            if parts <= self.dials.parts_max || sources.len() == 1 {
+                let owner = self.catalog.stream(first)?.owner;
+                return Some(MergePlan { kind, owner, sources: wanted.into_iter().collect(), outputs });
+            }
+            sources.truncate(sources.len() / 2);
+        }
+    }
+
+    fn outputs(&self, kind: MergeKind, sources: &BTreeSet<ObjectId>) -> Vec<MergeOutput> {
+        let dials = self.dials;
+        let mut together = Vec::new();
+        let mut own = Vec::new();
+        for (stream, state) in self.catalog.streams() {
+            let Some(held) = held_of(stream, state, sources) else { continue };
+            if kind == MergeKind::Cold {
+                own.extend(split_stream(held, dials.cold_object_bytes));
+            } else if held.bytes() >= dials.stream_object_bytes {
+                own.extend(split_stream(held, dials.max_object_bytes));
+            } else {
+                together.push(held);
+            }
+        }
+        let mixed = split(together, dials.max_object_bytes, MergeStream::bytes);
+        mixed.into_iter().map(|streams| MergeOutput { streams }).chain(own).collect()
+    }
+}
+
+/// What sources have of a stream; None: nothing.
+fn held_of(stream: StreamId, state: &StreamState, sources: &BTreeSet<ObjectId>) -> Option<MergeStream> {
+    let ranges: Vec<StreamRange> =
+        state.ranges.iter().filter(|range| sources.contains(&range.object)).copied().collect();
+    let checkpoint = state.checkpoint.filter(|object| sources.contains(object));
+    let something = !ranges.is_empty() || checkpoint.is_some();
+    let end = (state.epoch, state.base);
+    something.then_some(MergeStream { stream, start: state.start, ranges, checkpoint, end })
+}
+
+/// One stream in several objects, its checkpoint in the last.
+fn split_stream(held: MergeStream, bytes_max: u64) -> Vec<MergeOutput> {
+    let MergeStream { stream, start, ranges, checkpoint, end } = held;
+    let pieces = split(ranges, bytes_max, |range| kept_bytes(range, start));
+    let last = pieces.len().saturating_sub(1);
+    let output = |(at, ranges): (usize, Vec<StreamRange>)| {
+        let checkpoint = checkpoint.filter(|_| at == last);
+        MergeOutput { streams: vec![MergeStream { stream, start, ranges, checkpoint, end }] }
+    };
+    pieces.into_iter().enumerate().map(output).collect()
+}
+
+/// As few pieces of at most `max` as that makes, about equal; more only where an item is larger by itself.
+fn split<T>(items: Vec<T>, max: u64, bytes: impl Fn(&T) -> u64) -> Vec<Vec<T>> {
+    let total: u64 = items.iter().map(&bytes).sum();
+    let each = total.div_ceil(total.div_ceil(max.max(1)).max(1));
+    let mut pieces: Vec<Vec<T>> = Vec::new();
+    let mut filled = 0;
+    for item in items {
+        let more = bytes(&item);
+        match pieces.last_mut() {
+            Some(piece) if filled < each && filled + more <= max => {
+                piece.push(item);
+                filled += more;
+            }
+            _ => {
+                pieces.push(vec![item]);
+                filled = more;
+            }
+        }
+    }
+    pieces
+}

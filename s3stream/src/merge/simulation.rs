@@ -1,0 +1,262 @@
+//! Catalogs that uploads and merges grow: the bounds of the plan, over days of traffic without a store.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::catalog::{Catalog, NewObject, ObjectPart, StorageRecord};
+use crate::ids::{Incarnation, LaneNumber, Nonce, ObjectId, StoreId, StreamEpoch, StreamId};
+use crate::journal::MutationPoint;
+
+/// One broker that uploads and merges; objects are their parts and nothing else.
+pub(super) struct World {
+    pub(super) catalog: Catalog,
+    pub(super) dials: MergeDials,
+    me: Incarnation,
+    counter: u64,
+    lane: u64,
+    /// Bytes of uploads, and of what merges wrote.
+    pub(super) uploaded: u64,
+    pub(super) merged: u64,
+    pub(super) merges: BTreeMap<MergeKind, u32>,
+}
+
+impl World {
+    pub(super) fn new(streams: u64, dials: MergeDials) -> World {
+        let me = Incarnation { seq: 1, index: 0 };
+        let (uploaded, merged, merges) = (0, 0, BTreeMap::new());
+        let mut world =
+            World { catalog: Catalog::new(), dials, me, counter: 0, lane: 0, uploaded, merged, merges };
+        world.apply(StorageRecord::StoreRegistered { store: StoreId(0), url: "memory://".into() });
+        world.apply(StorageRecord::LaneRegistered { nonce: Nonce(1), store: StoreId(0) });
+        for stream in 0..streams {
+            world.apply(StorageRecord::StreamCreated { stream: StreamId(stream), owner: me });
+        }
+        world
+    }
+
+    pub(super) fn apply(&mut self, record: StorageRecord) {
+        let at = MutationPoint { seq: 1, index: 0, proposer: Some(self.me), level: 3 };
+        let id = record.id();
+        self.catalog.apply(at, &record).unwrap_or_else(|illegal| panic!("record {id}: {illegal}"));
+    }
+
+    fn new_object(&mut self, parts: &[ObjectPart]) -> NewObject {
+        self.counter += 1;
+        let id = ObjectId { incarnation: self.me, counter: self.counter };
+        NewObject { id, store: StoreId(0), len: parts.iter().map(|part| part.bytes).sum() }
+    }
+
+    /// Uploads `records` records of `bytes` in all for each of these streams.
+    pub(super) fn upload(&mut self, of: impl Iterator<Item = (StreamId, u64, u64)>) {
+        let mut parts = Vec::new();
+        for (stream, records, bytes) in of {
+            let Some(state) = self.catalog.stream(stream) else { continue };
+            let (epoch, start) = (StreamEpoch(0), state.base);
+            let end = start + records;
+            parts.push(ObjectPart { stream, epoch, start, end, bytes, max_timestamp: 0, checkpoint: true });
+        }
+        let object = self.new_object(&parts);
+        self.uploaded += object.len;
+        let (incarnation, from) = (self.me, LaneNumber(self.lane));
+        self.lane += 1;
+        let trim = LaneNumber(self.lane);
+        self.apply(StorageRecord::LaneUploaded { incarnation, from, trim, object, parts });
+    }
+
+    /// Merges what is due, until nothing is. Dead blocks are not copied. What was condemned is deleted.
+    pub(super) fn merge(&mut self) {
+        loop {
+            let plans = plan(&self.catalog, &self.dials, &BTreeSet::new());
+            if plans.is_empty() {
+                return;
+            }
+            self.check_apart(&plans);
+            for plan in plans {
+                *self.merges.entry(plan.kind).or_default() += 1;
+                self.carry_out(&plan);
+            }
+        }
+    }
+
+    /// No two plans have a source in common.
+    fn check_apart(&self, plans: &[MergePlan]) {
+        let mut seen = BTreeSet::new();
+        assert!(plans.iter().flat_map(|plan| &plan.sources).all(|source| seen.insert(*source)), "{plans:?}");
+    }
+
+    pub(super) fn carry_out(&mut self, plan: &MergePlan) {
+        assert!(!plan.sources.is_empty() && !plan.outputs.is_empty(), "{plan:?}");
+        let mut objects = Vec::new();
+        for output in &plan.outputs {
+            let mut parts = output.parts();
+            for part in &mut parts {
+                let start = output.streams.iter().find(|held| held.stream == part.stream).unwrap().start;
+                let dead = start.clamp(part.start, part.end) - part.start;
+                if dead > 0 && part.start + dead < part.end {
+                    part.bytes = part.bytes * (part.end - part.start - dead) / (part.end - part.start);
+                    part.start += dead;
+                }
+            }
+            let object = self.new_object(&parts);
+            self.merged += object.len;
+            objects.push((object, parts));
+        }
+        self.apply(StorageRecord::ObjectsMerged { sources: plan.sources.clone(), objects });
+        let condemned = |object: &ObjectId| self.catalog.object(*object).unwrap().is_condemned();
+        assert!(plan.sources.iter().all(condemned), "{plan:?} left references");
+        let gone = self.catalog.objects().filter(|(_, state)| state.is_condemned()).map(|(o, _)| o).collect();
+        self.apply(StorageRecord::ObjectsDeleted { objects: gone });
+    }
+
+    /// Bytes that merges wrote, per byte uploaded.
+    pub(super) fn amplification(&self) -> f64 {
+        self.merged as f64 / self.uploaded as f64
+    }
+
+    pub(super) fn report(&self, name: &str) {
+        let ranges: usize = self.catalog.streams().map(|(_, state)| state.ranges.len()).sum();
+        println!(
+            "{name}: {} MiB uploaded, {:.2} written per byte, {} objects, {:.1} ranges per stream, merges {:?}",
+            self.uploaded >> 20,
+            self.amplification(),
+            self.catalog.object_count(),
+            ranges as f64 / self.catalog.stream_count() as f64,
+            self.merges,
+        );
+    }
+}
+
+/// F · (1 + log_F(uploads)) small objects beside the full ones.
+fn objects_max(world: &World, uploads: u64) -> usize {
+    let fan_in = world.dials.fan_in;
+    let levels = (uploads as f64).log(fan_in as f64).ceil() as u64 + 1;
+    (fan_in * levels + world.uploaded / (world.dials.max_object_bytes / 2)) as usize
+}
+
+/// A week of one upload per minute. The plan sees streams of equal traffic, so that their number counts for nothing but
+/// the work of this test: it is a fiftieth of 10,000.
+#[test]
+fn a_week_of_a_trickle_stays_few_objects_and_few_bytes() {
+    let mut world = World::new(200, MergeDials::default());
+    let uploads = 7 * 24 * 60;
+    let mut most = 0;
+    for minute in 0..uploads {
+        world.upload((0..200).map(|stream| (StreamId(stream), 1, 5_000)));
+        if minute % 8 == 7 {
+            world.merge();
+            most = most.max(world.catalog.object_count() as u64);
+        }
+    }
+    world.report("a week of 1 MB a minute");
+    assert!(world.amplification() <= 2.2, "{}", world.amplification());
+    assert!(most as usize <= objects_max(&world, uploads) + 8, "{most} objects");
+    assert!(world.catalog.streams().all(|(_, state)| state.ranges.len() <= 3 * 24));
+}
+
+/// The same with traffic that is not equal: sizes vary eightfold, streams come and go.
+#[test]
+fn an_uneven_trickle_stays_few_objects() {
+    let mut world = World::new(300, MergeDials::default());
+    let mut seed = 7u64;
+    let mut next = move |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let uploads = 3_000;
+    let mut most = 0;
+    for minute in 0..uploads {
+        let size = 500 << next(4);
+        let some: Vec<_> = (0..300).filter(|_| next(3) > 0).map(|s| (StreamId(s), 1, size)).collect();
+        world.upload(some.into_iter());
+        if minute % 8 == 7 {
+            world.merge();
+            most = most.max(world.catalog.object_count() as u64);
+        }
+    }
+    world.report("uneven");
+    assert!(world.amplification() <= 2.2, "{}", world.amplification());
+    assert!(most as usize <= 2 * objects_max(&world, uploads), "{most} objects");
+}
+
+/// 10,000 streams at full speed: uploads as large as they get. Merges bring each stream's records together.
+#[test]
+fn many_streams_at_speed_are_brought_together() {
+    let dials = MergeDials {
+        fan_in: 8,
+        max_object_bytes: 16 << 20,
+        stream_object_bytes: 1 << 20,
+        ..MergeDials::default()
+    };
+    let mut world = World::new(2_000, dials);
+    for _ in 0..160 {
+        world.upload((0..2_000).map(|stream| (StreamId(stream), 1, 8 << 10)));
+        world.merge();
+    }
+    world.report("many at speed");
+    assert!(world.amplification() <= 2.2, "{}", world.amplification());
+    let ranges: usize = world.catalog.streams().map(|(_, state)| state.ranges.len()).sum();
+    assert!(ranges <= 2_000 * 40, "{ranges} ranges of 320,000 uploaded");
+    assert!(world.merges[&MergeKind::Locality] > 0);
+}
+
+/// One stream, 1 TiB in uploads of 64 MiB: each byte is merged once, into objects of 1 GiB.
+#[test]
+fn one_stream_at_full_speed_is_written_twice() {
+    let mut world = World::new(1, MergeDials::default());
+    let mut most = 0;
+    for _ in 0..(1u64 << 40) / (64 << 20) {
+        world.upload([(StreamId(0), 100, 64 << 20)].into_iter());
+        world.merge();
+        most = most.max(world.catalog.object_count());
+    }
+    world.report("1 TiB of one stream");
+    assert!(world.amplification() <= 1.01, "{}", world.amplification());
+    assert!(most <= 1024 + 16, "{most} objects");
+}
+
+/// A stream of its own beside a trickle of others gets objects of its own.
+#[test]
+fn a_large_stream_leaves_the_small_ones() {
+    let mut world = World::new(50, MergeDials::default());
+    for _ in 0..1_000 {
+        let large = [(StreamId(7), 100, 4 << 20)].into_iter();
+        world.upload(large.chain((8..50).map(|stream| (StreamId(stream), 1, 1_000))));
+        world.merge();
+    }
+    world.report("one large among small");
+    assert!(world.amplification() <= 2.2, "{}", world.amplification());
+    let of_seven: BTreeSet<ObjectId> =
+        world.catalog.stream(StreamId(7)).unwrap().ranges.iter().map(|range| range.object).collect();
+    let others = |object: &ObjectId| {
+        world
+            .catalog
+            .streams()
+            .filter(|(s, _)| *s != StreamId(7))
+            .any(|(_, state)| state.ranges.iter().any(|r| r.object == *object))
+    };
+    let shared = of_seven.iter().filter(|object| others(object)).count();
+    assert!(shared < 24, "{shared} objects are shared");
+    assert!(world.merges[&MergeKind::Cold] > 0);
+}
+
+/// What retention and deletion leave of large objects is rewritten, once.
+#[test]
+fn mostly_dead_objects_are_rewritten() {
+    let mut world = World::new(10, MergeDials::default());
+    world.upload((0..10).map(|stream| (StreamId(stream), 100, 15 << 20)));
+    world.merge();
+    assert_eq!(world.merged, 0);
+    for stream in 0..7 {
+        world.apply(StorageRecord::StreamDeleted { stream: StreamId(stream) });
+    }
+    world.merge();
+    assert_eq!(world.merged, 0, "three tenths are kept");
+    world.apply(StorageRecord::StreamTrimmed { stream: StreamId(7), start: 100 });
+    world.apply(StorageRecord::StreamTrimmed { stream: StreamId(8), start: 60 });
+    world.merge();
+    world.report("dead");
+    assert_eq!(world.merges[&MergeKind::Dead], 1);
+    assert_eq!(world.merged, (15 << 20) * 14 / 10);
+    assert_eq!(world.catalog.stream(StreamId(8)).unwrap().ranges[0].start, 60);
+    assert!(world.catalog.stream(StreamId(7)).unwrap().checkpoint.is_some());
+}
