@@ -54,15 +54,15 @@ pub fn json(facts: &[Fact]) -> Value {
     )
 }
 
-/// The command of this run, as one types it.
-pub fn command() -> String {
-    command_of(std::env::args().skip(1))
+/// The command of this run, as one types it; `alias` is cargo's for this program.
+pub fn command(alias: &str) -> String {
+    command_of(alias, std::env::args().skip(1))
 }
 
 /// Without the options that say where files are put: these say nothing about the figures.
-fn command_of(mut arguments: impl Iterator<Item = String>) -> String {
+fn command_of(alias: &str, mut arguments: impl Iterator<Item = String>) -> String {
     const PLACES: [&str; 2] = ["--json", "--dir"];
-    let mut words = vec!["cargo bench-e2e".to_owned()];
+    let mut words = vec![format!("cargo {alias}")];
     while let Some(argument) = arguments.next() {
         let (option, value) =
             argument.split_once('=').map_or((argument.as_str(), None), |(o, v)| (o, Some(v)));
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn the_command_names_no_places() {
         let typed = ["--quick", "--json", "/tmp/a", "--dir=/tmp/b", "--set", "a=b", "kafka"];
-        let command = command_of(typed.into_iter().map(str::to_owned));
+        let command = command_of("bench-e2e", typed.into_iter().map(str::to_owned));
         assert_eq!(command, "cargo bench-e2e --quick --set a=b kafka");
     }
 }
