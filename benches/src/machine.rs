@@ -47,6 +47,13 @@ pub fn facts(peers: &[PeerKind]) -> Vec<Fact> {
     facts
 }
 
+/// How busy the machine is, to be asked before a run: what others did shows in its times.
+pub fn load() -> Option<Fact> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    let waiting = text.split_whitespace().next()?;
+    Some(("load", format!("{waiting} processes ran or waited for a core in the minute before the run")))
+}
+
 /// The facts as one JSON object.
 pub fn json(facts: &[Fact]) -> Value {
     Value::Object(

@@ -65,13 +65,15 @@ fn run(arguments: &Arguments) -> Result<()> {
         settle: Duration::from_secs(3),
         budget: arguments.budget_mib << 20,
     };
+    let load = machine::load();
     let base = arguments.dir.clone().unwrap_or_else(std::env::temp_dir);
     std::fs::create_dir_all(&base)?;
     let dir = tempfile::Builder::new().prefix("aquifer-scale-").tempdir_in(base)?;
     let figures = scale::run(dir.path(), &plan, &arguments.settings, &|what| eprintln!("{what}"))?;
     print!("{}", page::table(&figures));
 
-    let facts = machine::facts(&[PeerKind::AquiferDirectory]);
+    let mut facts = machine::facts(&[PeerKind::AquiferDirectory]);
+    facts.extend(load);
     if let Some(path) = &arguments.json {
         std::fs::write(path, serde_json::to_string_pretty(&page::json(&figures, &facts))?)
             .with_context(|| format!("write {}", path.display()))?;

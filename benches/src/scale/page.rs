@@ -129,7 +129,9 @@ and an idle connection should cost next to nothing, and a restart should not not
 ## What is measured
 
 - **Create**: one CreateTopics request per topic, one after another.
-- **A record to every partition**: 1 KiB each, acks=all, by librdkafka, which makes a request for each partition.
+- **A record to every partition**: acks=all. librdkafka makes a request for each partition and goes through all of them
+  again and again meanwhile: most of this time is its own, the broker's CPU time is in the next row. One request per
+  topic is what clients make that group by broker.
 - **Restart**: from the start of the process until one ListOffsets request over all partitions answers every end offset
   as it must be.
 - **Idle connections**: each has asked for ApiVersions and is silent since.

@@ -1,8 +1,8 @@
 //! The raw requests of the scale measurement, on one connection that is kept.
 //!
 //! What is measured is the broker's answer to ten thousand partitions at once, not a client library's bookkeeping, so
-//! CreateTopics v2, Metadata v1, ListOffsets v1 and ApiVersions v0 are written by hand: none of them is flexible, and
-//! Kafka 4 still serves them. Only what is looked at is read; see [`crate::probe`] for the single questions.
+//! CreateTopics v2, Produce v3, Metadata v1, ListOffsets v1 and ApiVersions v0 are written by hand: none of them is
+//! flexible, and Kafka 4 still serves them. Only what is looked at is read; see [`crate::probe`] for the single questions.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+const PRODUCE: i16 = 0;
 const LIST_OFFSETS: i16 = 2;
 const METADATA: i16 = 3;
 const API_VERSIONS: i16 = 18;
@@ -67,6 +68,30 @@ impl Connection {
         Ok(())
     }
 
+    /// Produces `batch` to partitions 0..`partitions` of a topic in one request, acks=all; returns the base offsets in
+    /// the order of the partitions. Fails at the first partition that answers an error.
+    pub fn produce(&mut self, topic: &str, partitions: i32, batch: &[u8]) -> Result<Vec<i64>> {
+        let mut body = Vec::new();
+        body.extend((-1i16).to_be_bytes()); // transactional id
+        body.extend((-1i16).to_be_bytes()); // acks
+        body.extend((PATIENCE.as_millis() as i32).to_be_bytes());
+        body.extend(1i32.to_be_bytes());
+        string(&mut body, topic);
+        body.extend(partitions.to_be_bytes());
+        for partition in 0..partitions {
+            body.extend(partition.to_be_bytes());
+            body.extend((batch.len() as i32).to_be_bytes());
+            body.extend(batch);
+        }
+        let answer = self.ask(PRODUCE, 3, &body)?;
+        by_partition(&answer, &[topic.to_owned()], partitions, |answer| {
+            let error = answer.int16()?;
+            let base = answer.int64()?;
+            answer.skip(8)?; // append time
+            Ok((error, base))
+        })
+    }
+
     /// Metadata of all topics: each with the number of its partitions that have a leader and no error.
     pub fn led_partitions(&mut self) -> Result<Vec<(String, usize)>> {
         let answer = self.ask(METADATA, 1, &(-1i32).to_be_bytes())?;
@@ -114,7 +139,11 @@ impl Connection {
             }
         }
         let answer = self.ask(LIST_OFFSETS, 1, &body)?;
-        ends(&answer, topics, partitions)
+        by_partition(&answer, topics, partitions, |answer| {
+            let error = answer.int16()?;
+            answer.skip(8)?; // timestamp
+            Ok((error, answer.int64()?))
+        })
     }
 
     /// One request with header v1; the answer's body after the correlation id.
@@ -140,26 +169,67 @@ impl Connection {
     }
 }
 
-/// Reads a ListOffsets v1 answer; see [`Connection::end_offsets`].
-fn ends(answer: &[u8], topics: &[String], partitions: i32) -> Result<Vec<i64>> {
+/// Reads one offset for each partition of each topic, wherever in the answer it stands; `read` gives error and offset of
+/// one, after its index.
+fn by_partition(
+    answer: &[u8],
+    topics: &[String],
+    partitions: i32,
+    read: impl Fn(&mut Answer<'_>) -> Result<(i16, i64)>,
+) -> Result<Vec<i64>> {
     let per_topic = usize::try_from(partitions)?;
-    let mut ends = vec![None; topics.len() * per_topic];
+    let mut offsets = vec![None; topics.len() * per_topic];
     let mut answer = Answer(answer);
     for _ in 0..answer.int32()? {
         let name = answer.string()?.context("a topic without a name")?;
         let at = topics.iter().position(|t| t == name).with_context(|| format!("{name} was not asked"))?;
         for _ in 0..answer.int32()? {
             let partition = answer.int32()?;
-            let error = answer.int16()?;
-            answer.skip(8)?; // timestamp
-            let end = answer.int64()?;
-            ensure!(error == 0, "end offset of {name}-{partition}: error {error}");
+            let (error, offset) = read(&mut answer)?;
+            ensure!(error == 0, "{name}-{partition}: error {error}");
             ensure!((0..partitions).contains(&partition), "{name}-{partition} was not asked");
-            ends[at * per_topic + partition as usize] = Some(end);
+            offsets[at * per_topic + partition as usize] = Some(offset);
         }
     }
-    let found: Option<Vec<i64>> = ends.into_iter().collect();
-    found.context("partitions are missing from ListOffsets")
+    let found: Option<Vec<i64>> = offsets.into_iter().collect();
+    found.context("partitions are missing from the answer")
+}
+
+/// A batch of one record of 40 bytes, in the format of Kafka's `DefaultRecordBatch` (magic 2), without a producer id.
+pub fn one_record_batch() -> Vec<u8> {
+    const VALUE: [u8; 40] = [b'v'; 40];
+    let zigzag = |value: i8| (value << 1 ^ value >> 7) as u8;
+    // attributes, timestamp and offset as differences, no key, the value, no headers: each below 64, so one byte
+    let mut record = vec![0, 0, 0, zigzag(-1), zigzag(VALUE.len() as i8)];
+    record.extend(VALUE);
+    record.push(0);
+    let mut summed = Vec::new();
+    summed.extend(0i16.to_be_bytes()); // attributes
+    summed.extend(0i32.to_be_bytes()); // offset of the last record
+    summed.extend(0i64.to_be_bytes()); // base timestamp
+    summed.extend(0i64.to_be_bytes()); // max timestamp
+    summed.extend((-1i64).to_be_bytes()); // producer id
+    summed.extend((-1i16).to_be_bytes()); // its epoch
+    summed.extend((-1i32).to_be_bytes()); // base sequence
+    summed.extend(1i32.to_be_bytes());
+    summed.push(zigzag(record.len() as i8));
+    summed.extend(record);
+    let mut batch = Vec::new();
+    batch.extend(0i64.to_be_bytes()); // base offset: the broker's to say
+    batch.extend((4 + 1 + 4 + summed.len() as i32).to_be_bytes());
+    batch.extend((-1i32).to_be_bytes()); // leader epoch
+    batch.push(2);
+    batch.extend(crc32c(&summed).to_be_bytes());
+    batch.extend(summed);
+    batch
+}
+
+/// CRC-32C, bit by bit: once for a hundred bytes.
+fn crc32c(bytes: &[u8]) -> u32 {
+    const CASTAGNOLI: u32 = 0x82f6_3b78;
+    !bytes.iter().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (CASTAGNOLI * (crc & 1)))
+    })
 }
 
 fn string(bytes: &mut Vec<u8>, value: &str) {
@@ -216,6 +286,23 @@ mod tests {
             bytes.extend(end.to_be_bytes());
         }
         bytes
+    }
+
+    fn ends(answer: &[u8], topics: &[String], partitions: i32) -> Result<Vec<i64>> {
+        by_partition(answer, topics, partitions, |answer| {
+            let error = answer.int16()?;
+            answer.skip(8)?;
+            Ok((error, answer.int64()?))
+        })
+    }
+
+    #[test]
+    fn the_batch_is_one_that_a_broker_takes() {
+        assert_eq!(crc32c(b"123456789"), 0xe306_9283); // the check value of CRC-32C
+        let batch = protocol::record_batch::Batch::parse(one_record_batch().into()).unwrap();
+        batch.check_crc().unwrap();
+        let records: Vec<_> = batch.records(1024).unwrap().collect::<Result<_, _>>().unwrap();
+        assert_eq!(records.len(), 1);
     }
 
     #[test]
