@@ -14,6 +14,7 @@
 //! | [`report`]  | figures to table and JSON |
 //! | [`goals`]   | what is aimed at, and whether a run reached it |
 //! | [`machine`] | on what, and of which versions |
+//! | [`scale`]   | `cargo bench-scale`: one broker with 10,000 partitions and 1,000 connections |
 //! | [`chart`], [`docs`] | `docs/performance.svg` and `docs/performance.md` |
 //!
 //! The client runs in this process and the broker in its own, so the broker's CPU time never holds the client's.
@@ -33,3 +34,4 @@ pub mod peers;
 pub mod probe;
 pub mod process;
 pub mod report;
+pub mod scale;

@@ -47,6 +47,13 @@ pub fn facts(peers: &[PeerKind]) -> Vec<Fact> {
     facts
 }
 
+/// How busy the machine is, to be asked before a run: what others did shows in its times.
+pub fn load() -> Option<Fact> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    let waiting = text.split_whitespace().next()?;
+    Some(("load", format!("{waiting} processes ran or waited for a core in the minute before the run")))
+}
+
 /// The facts as one JSON object.
 pub fn json(facts: &[Fact]) -> Value {
     Value::Object(
@@ -54,15 +61,15 @@ pub fn json(facts: &[Fact]) -> Value {
     )
 }
 
-/// The command of this run, as one types it.
-pub fn command() -> String {
-    command_of(std::env::args().skip(1))
+/// The command of this run, as one types it; `alias` is cargo's for this program.
+pub fn command(alias: &str) -> String {
+    command_of(alias, std::env::args().skip(1))
 }
 
 /// Without the options that say where files are put: these say nothing about the figures.
-fn command_of(mut arguments: impl Iterator<Item = String>) -> String {
+fn command_of(alias: &str, mut arguments: impl Iterator<Item = String>) -> String {
     const PLACES: [&str; 2] = ["--json", "--dir"];
-    let mut words = vec!["cargo bench-e2e".to_owned()];
+    let mut words = vec![format!("cargo {alias}")];
     while let Some(argument) = arguments.next() {
         let (option, value) =
             argument.split_once('=').map_or((argument.as_str(), None), |(o, v)| (o, Some(v)));
@@ -116,7 +123,7 @@ mod tests {
     #[test]
     fn the_command_names_no_places() {
         let typed = ["--quick", "--json", "/tmp/a", "--dir=/tmp/b", "--set", "a=b", "kafka"];
-        let command = command_of(typed.into_iter().map(str::to_owned));
+        let command = command_of("bench-e2e", typed.into_iter().map(str::to_owned));
         assert_eq!(command, "cargo bench-e2e --quick --set a=b kafka");
     }
 }

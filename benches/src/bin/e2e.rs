@@ -129,7 +129,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         let mut all = report.json();
         all["goals"] = goals::json(&report);
         all["run"] = machine::json(&facts);
-        all["command"] = machine::command().into();
+        all["command"] = machine::command("bench-e2e").into();
         std::fs::write(path, serde_json::to_string_pretty(&all)?)
             .with_context(|| format!("write {}", path.display()))?;
     }
