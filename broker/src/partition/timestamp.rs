@@ -287,7 +287,7 @@ mod tests {
                 StreamEpoch(3),
                 Arc::new(ArcSwap::from_pointee(config)),
                 index,
-                &[],
+                crate::partition::producer_state::ProducerStates::default(),
             );
             Rig { partition, stored }
         }
