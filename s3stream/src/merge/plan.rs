@@ -130,7 +130,9 @@ struct Held {
     len: u64,
     /// Bytes of its ranges at or above the log starts.
     kept: u64,
-    ranges: u64,
+    /// Of that: ranges of less than an object of a stream's own, and how many they are.
+    scattered: u64,
+    pieces: u64,
     checkpoints: u64,
     /// The streams that have something in it, ascending.
     streams: Vec<StreamId>,
@@ -145,9 +147,9 @@ impl Held {
         self.len >= dials.stream_object_bytes && kept <= self.len / 4
     }
 
-    /// Bytes of a stream in it, on average.
+    /// Bytes of a stream in it, on average of those that have little.
     fn grain(&self) -> u64 {
-        self.kept / self.ranges.max(1)
+        self.scattered / self.pieces.max(1)
     }
 }
 
@@ -174,7 +176,8 @@ impl Planner<'_> {
             object,
             len,
             kept: 0,
-            ranges: 0,
+            scattered: 0,
+            pieces: 0,
             checkpoints: 0,
             streams: Vec::new(),
             busy: in_work.contains(&object),
@@ -187,8 +190,12 @@ impl Planner<'_> {
                 let Some(held) = all.get_mut(&object) else { continue };
                 match range {
                     Some(range) => {
-                        held.kept += kept_bytes(range, state.start);
-                        held.ranges += 1;
+                        let kept = kept_bytes(range, state.start);
+                        held.kept += kept;
+                        if kept < self.dials.stream_object_bytes {
+                            held.scattered += kept;
+                            held.pieces += 1;
+                        }
                     }
                     None => held.checkpoints += 1,
                 }
@@ -214,34 +221,37 @@ impl Planner<'_> {
             streams.into_iter().enumerate().map(|(rank, stream)| (stream, rank)).collect();
         let slice = |held: &Held| held.streams.first().map_or(0, |s| rank[s] / self.dials.parts_max.max(1));
         objects.sort_by_key(|held| (slice(held), held.object));
-        self.runs(MergeKind::Small, &objects, |held| held.kept, |total, _| total)
+        self.runs(MergeKind::Small, &objects, |held| (held.kept, held.kept), |total, _| total)
     }
 
     /// Those that begin with the same streams hold the same ones, more or less.
     fn locality(&self, mut objects: Vec<Held>) -> Vec<MergePlan> {
         let enough = self.dials.stream_object_bytes / 16;
-        objects.retain(|held| held.grain() < enough);
+        objects.retain(|held| held.pieces > 0 && held.grain() < enough);
         objects.sort_by_key(|held| (held.streams.first().copied(), held.object));
-        self.runs(MergeKind::Locality, &objects, Held::grain, |total, streams| total / streams.max(1))
+        let weight = |held: &Held| (held.grain(), held.scattered);
+        self.runs(MergeKind::Locality, &objects, weight, |total, streams| total / streams.max(1))
     }
 
     /// Merges of neighbours: the oldest of a run are taken until together they weigh `fan_in` times the heaviest. Light
-    /// runs first; what is between heavier ones goes with them.
+    /// runs first; what is between heavier ones goes with them. `weight` is of one object, and what it adds to a sum;
+    /// `merged` is the weight of a merge, by that sum and how many streams are in it.
     fn runs(
         &self,
         kind: MergeKind,
         objects: &[Held],
-        weight: impl Fn(&Held) -> u64,
+        weight: impl Fn(&Held) -> (u64, u64),
         merged: impl Fn(u64, u64) -> u64,
     ) -> Vec<MergePlan> {
-        let weights: Vec<u64> = objects.iter().map(|held| weight(held).max(1)).collect();
-        let classes: BTreeSet<u32> = weights.iter().map(|weight| weight.ilog2()).collect();
+        let at_least_one = |(weight, adds): (u64, u64)| (weight.max(1), adds.max(1));
+        let weights: Vec<(u64, u64)> = objects.iter().map(|held| at_least_one(weight(held))).collect();
+        let classes: BTreeSet<u32> = weights.iter().map(|(weight, _)| weight.ilog2()).collect();
         let mut taken: Vec<bool> = objects.iter().map(|held| held.busy).collect();
         let mut plans = Vec::new();
         for class in classes {
             let mut at = 0;
             while at < objects.len() {
-                let fits = |at: &usize| !taken[*at] && weights[*at].ilog2() <= class;
+                let fits = |at: &usize| !taken[*at] && weights[*at].0.ilog2() <= class;
                 let run = (at..objects.len()).take_while(fits).count();
                 match self.first_of(&objects[at..at + run], &weights[at..at + run], &merged) {
                     Run::Merge(count) => {
@@ -258,14 +268,14 @@ impl Planner<'_> {
         plans
     }
 
-    fn first_of(&self, run: &[Held], weights: &[u64], merged: impl Fn(u64, u64) -> u64) -> Run {
+    fn first_of(&self, run: &[Held], weights: &[(u64, u64)], merged: impl Fn(u64, u64) -> u64) -> Run {
         let fan_in = self.dials.fan_in.max(2);
         if (run.len() as u64) < fan_in {
             return Run::TooLight;
         }
         let mut streams: BTreeSet<StreamId> = BTreeSet::new();
         let (mut total, mut heaviest) = (0u64, 0u64);
-        for (at, (held, weight)) in run.iter().zip(weights).enumerate() {
+        for (at, (held, (weight, adds))) in run.iter().zip(weights).enumerate() {
             let before = merged(total, streams.len() as u64) >= heaviest.saturating_mul(2);
             streams.extend(&held.streams);
             if streams.len() > self.dials.parts_max {
@@ -273,7 +283,7 @@ impl Planner<'_> {
                 return if at >= 2 && before { Run::Merge(at) } else { Run::TooManyStreams };
             }
             heaviest = heaviest.max(*weight);
-            total = total.saturating_add(held.kept.max(1));
+            total = total.saturating_add(*adds);
             let enough = heaviest.saturating_mul(fan_in);
             if at as u64 + 1 >= fan_in && merged(total, streams.len() as u64) >= enough {
                 return Run::Merge(at + 1);

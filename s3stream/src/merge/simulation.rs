@@ -236,6 +236,23 @@ fn a_large_stream_leaves_the_small_ones() {
     assert!(world.merges[&MergeKind::Cold] > 0);
 }
 
+/// The same in uploads that are full at once: what little the others have does not stay scattered over them.
+#[test]
+fn a_large_stream_does_not_scatter_the_small_ones() {
+    let dials = MergeDials { fan_in: 8, ..MergeDials::default() };
+    let mut world = World::new(20, dials);
+    for _ in 0..100 {
+        let large = [(StreamId(7), 100, 200 << 20)].into_iter();
+        world.upload(large.chain((8..20).map(|stream| (StreamId(stream), 1, 1_000))));
+        world.merge();
+    }
+    world.report("one large among small, full uploads");
+    assert!(world.amplification() <= 2.2, "{}", world.amplification());
+    assert!(world.merges[&MergeKind::Locality] > 0);
+    let ranges = world.catalog.stream(StreamId(8)).unwrap().ranges.len();
+    assert!(ranges <= 3 * 8, "{ranges} ranges of 100");
+}
+
 /// What retention and deletion leave of large objects is rewritten, once.
 #[test]
 fn mostly_dead_objects_are_rewritten() {
