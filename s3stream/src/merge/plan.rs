@@ -3,7 +3,7 @@
 //! The ladder, and what moves an object up:
 //! ```text
 //! mixed, small        many streams or little of one, below half of an object's full size. Neighbours are merged when the
-//!                     merge is `fan_in` times the largest of them                                              [Small]
+//!                     merge is `fan_in` times as large as they are                                             [Small]
 //! mixed, full         a stream has so little in each that reading it is a GET per object. Those that begin with the same
 //!                     streams are merged when that makes its parts `fan_in` times as large, split by stream [Locality]
 //! of one stream       at least `stream_object_bytes` of it. Neighbours are merged to `cold_object_bytes`        [Cold]
@@ -12,11 +12,12 @@
 //! A stream with at least `stream_object_bytes` in a merge gets objects of its own; the others go together in order of
 //! stream id, split at `max_object_bytes`.
 //!
-//! **Bounds.** By [`MergeKind::Small`] every byte moves into an object `fan_in` times as large, so it is written at most
-//! log_F(`max_object_bytes` / bytes of an upload) times; what is left unmerged of each size class (a factor of two) is
-//! fewer than 2 F objects, and where objects of a level are equal fewer than F: O(F · log(total / upload)) small objects
-//! beside total / (½ `max_object_bytes`) full ones. [`MergeKind::Locality`] is the same in bytes per stream, and ends at a
-//! sixteenth of `stream_object_bytes` (one block of the cache). [`MergeKind::Cold`] writes a byte once.
+//! **Bounds.** By [`MergeKind::Small`] a byte moves into an object `fan_in` times as large, on average of the bytes of a
+//! merge, so it is written log_F(`max_object_bytes` / bytes of an upload) times at most. Of each size class (a factor of
+//! two) fewer than 2 F objects stay unmerged, and fewer than F where the objects of a level are equal: O(F · log(total /
+//! upload)) small objects beside total / (½ `max_object_bytes`) full ones. [`MergeKind::Locality`] is the same in bytes per
+//! stream, and ends at a sixteenth of `stream_object_bytes` (one block of the cache). [`MergeKind::Cold`] writes a byte
+//! once. A week of one upload a minute, and a stream at full speed, write 2 bytes and 1 byte per byte uploaded.
 //!
 //! Work is divided by owner: the plan names the incarnation that owns the first stream of the sources, so that brokers do
 //! not merge the same objects, and objects of different brokers' streams are not mixed.
@@ -38,7 +39,7 @@ const DEAD_SOURCES_MAX: usize = 64;
 /// When objects are merged and how large they get.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MergeDials {
-    /// How many times the largest source a merge must be, at least 2. Fewer objects and ranges against fewer rewrites;
+    /// How many times as large as its sources (on average of their bytes) a merge must be, at least 2. Fewer objects and ranges against fewer rewrites;
     /// with the default two merges carry a week of uploads of one per minute.
     pub fan_in: u64,
     /// So much of a stream in one merge gets objects of its own, in bytes.
@@ -233,7 +234,7 @@ impl Planner<'_> {
         self.runs(MergeKind::Locality, &objects, weight, |total, streams| total / streams.max(1))
     }
 
-    /// Merges of neighbours: the oldest of a run are taken until together they weigh `fan_in` times the heaviest. Light
+    /// Merges of neighbours: the oldest of a run are taken until together they weigh `fan_in` times their mean. Light
     /// runs first; what is between heavier ones goes with them. `weight` is of one object, and what it adds to a sum;
     /// `merged` is the weight of a merge, by that sum and how many streams are in it.
     fn runs(
@@ -274,18 +275,21 @@ impl Planner<'_> {
             return Run::TooLight;
         }
         let mut streams: BTreeSet<StreamId> = BTreeSet::new();
-        let (mut total, mut heaviest) = (0u64, 0u64);
+        let (mut total, mut weighed) = (0u64, 0u128);
+        // The merge is so many times as heavy as what a byte of it lies in now, on average of the bytes.
+        let grows = |total: u64, weighed: u128, streams: usize, times: u64| {
+            u128::from(merged(total, streams as u64)) * u128::from(total) >= weighed * u128::from(times)
+        };
         for (at, (held, (weight, adds))) in run.iter().zip(weights).enumerate() {
-            let before = merged(total, streams.len() as u64) >= heaviest.saturating_mul(2);
+            let before = grows(total, weighed, streams.len(), 2);
             streams.extend(&held.streams);
             if streams.len() > self.dials.parts_max {
                 // What fits one record is merged all the same if that halves it at least.
                 return if at >= 2 && before { Run::Merge(at) } else { Run::TooManyStreams };
             }
-            heaviest = heaviest.max(*weight);
             total = total.saturating_add(*adds);
-            let enough = heaviest.saturating_mul(fan_in);
-            if at as u64 + 1 >= fan_in && merged(total, streams.len() as u64) >= enough {
+            weighed += u128::from(*weight) * u128::from(*adds);
+            if at as u64 + 1 >= fan_in && grows(total, weighed, streams.len(), fan_in) {
                 return Run::Merge(at + 1);
             }
         }
