@@ -13,6 +13,7 @@ const PURE: &[&str] = &[
     "s3stream/src/journal/draft.rs",
     "s3stream/src/journal/state.rs",
     "s3stream/src/journal/wire.rs",
+    "s3stream/src/merge/output.rs",
     "s3stream/src/merge/plan.rs",
     "s3stream/src/object/format.rs",
     "s3stream/src/object/reader.rs",

@@ -1,12 +1,15 @@
 //! Merging: fewer and larger objects of `data/`, in which what belongs together lies together (DESIGN §6, PRACTICE U3).
 //! (The word *compaction* is Kafka's: by key.)
 //!
-//! - [`plan`]: what to merge into what, from an image of the catalog alone (pure).
+//! - [`plan`]: what to merge into what, from an image of the catalog alone (pure);
+//! - [`output`]: which ranges go into which object (pure).
 
+pub mod output;
 pub mod plan;
 #[cfg(test)]
 mod plan_tests;
 #[cfg(test)]
 mod simulation;
 
-pub use plan::{MergeDials, MergeKind, MergeOutput, MergePlan, MergeStream, plan};
+pub use output::{MergeOutput, MergeStream};
+pub use plan::{MergeDials, MergeKind, MergePlan, plan};

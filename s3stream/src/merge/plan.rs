@@ -3,7 +3,7 @@
 //! The ladder, and what moves an object up:
 //! ```text
 //! mixed, small        many streams or little of one, below half of an object's full size. Neighbours are merged when the
-//!                     merge is `fan_in` times the largest of them                                              [Small]
+//!                     merge is `fan_in` times as large as they are                                             [Small]
 //! mixed, full         a stream has so little in each that reading it is a GET per object. Those that begin with the same
 //!                     streams are merged when that makes its parts `fan_in` times as large, split by stream [Locality]
 //! of one stream       at least `stream_object_bytes` of it. Neighbours are merged to `cold_object_bytes`        [Cold]
@@ -12,11 +12,12 @@
 //! A stream with at least `stream_object_bytes` in a merge gets objects of its own; the others go together in order of
 //! stream id, split at `max_object_bytes`.
 //!
-//! **Bounds.** By [`MergeKind::Small`] every byte moves into an object `fan_in` times as large, so it is written at most
-//! log_F(`max_object_bytes` / bytes of an upload) times; what is left unmerged of each size class (a factor of two) is
-//! fewer than 2 F objects, and where objects of a level are equal fewer than F: O(F · log(total / upload)) small objects
-//! beside total / (½ `max_object_bytes`) full ones. [`MergeKind::Locality`] is the same in bytes per stream, and ends at a
-//! sixteenth of `stream_object_bytes` (one block of the cache). [`MergeKind::Cold`] writes a byte once.
+//! **Bounds.** By [`MergeKind::Small`] a byte moves into an object `fan_in` times as large, on average of the bytes of a
+//! merge, so it is written log_F(`max_object_bytes` / bytes of an upload) times at most. Of each size class (a factor of
+//! two) fewer than 2 F objects stay unmerged, and fewer than F where the objects of a level are equal: O(F · log(total /
+//! upload)) small objects beside total / (½ `max_object_bytes`) full ones. [`MergeKind::Locality`] is the same in bytes per
+//! stream, and ends at a sixteenth of `stream_object_bytes` (one block of the cache). [`MergeKind::Cold`] writes a byte
+//! once. A week of one upload a minute, and a stream at full speed, write 2 bytes and 1 byte per byte uploaded.
 //!
 //! Work is divided by owner: the plan names the incarnation that owns the first stream of the sources, so that brokers do
 //! not merge the same objects, and objects of different brokers' streams are not mixed.
@@ -26,8 +27,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::catalog::{Catalog, ObjectPart, StreamRange, StreamState};
-use crate::ids::{Incarnation, ObjectId, StreamEpoch, StreamId};
+use super::output::{MergeOutput, MergeStream, held_of, kept_bytes, split, split_stream};
+use crate::catalog::Catalog;
+use crate::ids::{Incarnation, ObjectId, StreamId};
 
 /// Cold neighbours of one stream that are merged at least.
 const COLD_NEIGHBOURS_MIN: usize = 16;
@@ -37,7 +39,7 @@ const DEAD_SOURCES_MAX: usize = 64;
 /// When objects are merged and how large they get.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MergeDials {
-    /// How many times the largest source a merge must be, at least 2. Fewer objects and ranges against fewer rewrites;
+    /// How many times as large as its sources (on average of their bytes) a merge must be, at least 2. Fewer objects and ranges against fewer rewrites;
     /// with the default two merges carry a week of uploads of one per minute.
     pub fan_in: u64,
     /// So much of a stream in one merge gets objects of its own, in bytes.
@@ -93,90 +95,6 @@ pub struct MergePlan {
     pub outputs: Vec<MergeOutput>,
 }
 
-/// One object to be written.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MergeOutput {
-    /// What goes into it, ascending by stream.
-    pub streams: Vec<MergeStream>,
-}
-
-/// What of one stream goes into an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MergeStream {
-    /// Which.
-    pub stream: StreamId,
-    /// Its log start: blocks that end at or below it need not be copied.
-    pub start: u64,
-    /// Ranges of the sources, whole, ascending. Empty where nothing but the checkpoint is left.
-    pub ranges: Vec<StreamRange>,
-    /// The source that holds the stream's checkpoint, to be copied too.
-    pub checkpoint: Option<ObjectId>,
-    /// The end of what was uploaded, and the current epoch: where a part without records is said to be.
-    pub end: (StreamEpoch, u64),
-}
-
-impl MergeStream {
-    /// Bytes of it that are kept, as far as the catalog can say.
-    pub fn bytes(&self) -> u64 {
-        self.ranges.iter().map(|range| kept_bytes(range, self.start)).sum()
-    }
-
-    /// The parts of the record: neighbours of one epoch joined, the checkpoint with the last. Where dead blocks are left
-    /// out the first begins later, at the log start at the most.
-    pub fn parts(&self) -> Vec<ObjectPart> {
-        let mut parts: Vec<ObjectPart> = Vec::new();
-        for range in &self.ranges {
-            match parts.last_mut() {
-                Some(last) if (last.end, last.epoch) == (range.start, range.epoch) => {
-                    last.end = range.end;
-                    last.bytes += range.bytes;
-                    last.max_timestamp = last.max_timestamp.max(range.max_timestamp);
-                }
-                _ => parts.push(ObjectPart {
-                    stream: self.stream,
-                    epoch: range.epoch,
-                    start: range.start,
-                    end: range.end,
-                    bytes: range.bytes,
-                    max_timestamp: range.max_timestamp,
-                    checkpoint: false,
-                }),
-            }
-        }
-        if self.checkpoint.is_some() {
-            match parts.last_mut() {
-                Some(last) => last.checkpoint = true,
-                None => {
-                    let ((epoch, end), stream) = (self.end, self.stream);
-                    let (bytes, max_timestamp) = (0, -1);
-                    parts.push(ObjectPart {
-                        stream,
-                        epoch,
-                        start: end,
-                        end,
-                        bytes,
-                        max_timestamp,
-                        checkpoint: true,
-                    });
-                }
-            }
-        }
-        parts
-    }
-}
-
-impl MergeOutput {
-    /// Bytes that are kept in it, without checkpoints and index.
-    pub fn bytes(&self) -> u64 {
-        self.streams.iter().map(MergeStream::bytes).sum()
-    }
-
-    /// The parts of the record, by stream, then offset.
-    pub fn parts(&self) -> Vec<ObjectPart> {
-        self.streams.iter().flat_map(MergeStream::parts).collect()
-    }
-}
-
 /// All merges that are due at this image, the cheapest first. Objects in `in_work` are left alone: sources of merges under
 /// way, and those that turned out not to be worth it. Walks all ranges.
 pub fn plan(catalog: &Catalog, dials: &MergeDials, in_work: &BTreeSet<ObjectId>) -> Vec<MergePlan> {
@@ -213,7 +131,9 @@ struct Held {
     len: u64,
     /// Bytes of its ranges at or above the log starts.
     kept: u64,
-    ranges: u64,
+    /// Of that: ranges of less than an object of a stream's own, and how many they are.
+    scattered: u64,
+    pieces: u64,
     checkpoints: u64,
     /// The streams that have something in it, ascending.
     streams: Vec<StreamId>,
@@ -228,17 +148,20 @@ impl Held {
         self.len >= dials.stream_object_bytes && kept <= self.len / 4
     }
 
-    /// Bytes of a stream in it, on average.
+    /// Bytes of a stream in it, on average of those that have little.
     fn grain(&self) -> u64 {
-        self.kept / self.ranges.max(1)
+        self.scattered / self.pieces.max(1)
     }
 }
 
-/// Bytes of a range at or above the log start, if records are of one size.
-fn kept_bytes(range: &StreamRange, start: u64) -> u64 {
-    let dead = start.clamp(range.start, range.end) - range.start;
-    let kept = u128::from(range.bytes) * u128::from(range.end - range.start - dead);
-    u64::try_from(kept / u128::from(range.end - range.start)).unwrap_or(range.bytes)
+/// What can be made of a run.
+enum Run {
+    /// A merge of its first so many.
+    Merge(usize),
+    /// Nothing from its first on: the record would be too large.
+    TooManyStreams,
+    /// Nothing yet.
+    TooLight,
 }
 
 struct Planner<'a> {
@@ -254,7 +177,8 @@ impl Planner<'_> {
             object,
             len,
             kept: 0,
-            ranges: 0,
+            scattered: 0,
+            pieces: 0,
             checkpoints: 0,
             streams: Vec::new(),
             busy: in_work.contains(&object),
@@ -267,8 +191,12 @@ impl Planner<'_> {
                 let Some(held) = all.get_mut(&object) else { continue };
                 match range {
                     Some(range) => {
-                        held.kept += kept_bytes(range, state.start);
-                        held.ranges += 1;
+                        let kept = kept_bytes(range, state.start);
+                        held.kept += kept;
+                        if kept < self.dials.stream_object_bytes {
+                            held.scattered += kept;
+                            held.pieces += 1;
+                        }
                     }
                     None => held.checkpoints += 1,
                 }
@@ -294,70 +222,78 @@ impl Planner<'_> {
             streams.into_iter().enumerate().map(|(rank, stream)| (stream, rank)).collect();
         let slice = |held: &Held| held.streams.first().map_or(0, |s| rank[s] / self.dials.parts_max.max(1));
         objects.sort_by_key(|held| (slice(held), held.object));
-        self.runs(MergeKind::Small, &objects, |held| held.kept, |total, _| total)
+        self.runs(MergeKind::Small, &objects, |held| (held.kept, held.kept), |total, _| total)
     }
 
     /// Those that begin with the same streams hold the same ones, more or less.
     fn locality(&self, mut objects: Vec<Held>) -> Vec<MergePlan> {
         let enough = self.dials.stream_object_bytes / 16;
-        objects.retain(|held| held.grain() < enough);
+        objects.retain(|held| held.pieces > 0 && held.grain() < enough);
         objects.sort_by_key(|held| (held.streams.first().copied(), held.object));
-        self.runs(MergeKind::Locality, &objects, Held::grain, |total, streams| total / streams.max(1))
+        let weight = |held: &Held| (held.grain(), held.scattered);
+        self.runs(MergeKind::Locality, &objects, weight, |total, streams| total / streams.max(1))
     }
 
-    /// Merges of neighbours: the oldest of a run are taken until together they weigh `fan_in` times the heaviest. Light
-    /// runs first; what is between heavier ones goes with them.
+    /// Merges of neighbours: the oldest of a run are taken until together they weigh `fan_in` times their mean. Light
+    /// runs first; what is between heavier ones goes with them. `weight` is of one object, and what it adds to a sum;
+    /// `merged` is the weight of a merge, by that sum and how many streams are in it.
     fn runs(
         &self,
         kind: MergeKind,
         objects: &[Held],
-        weight: impl Fn(&Held) -> u64,
+        weight: impl Fn(&Held) -> (u64, u64),
         merged: impl Fn(u64, u64) -> u64,
     ) -> Vec<MergePlan> {
-        let weights: Vec<u64> = objects.iter().map(|held| weight(held).max(1)).collect();
-        let classes: BTreeSet<u32> = weights.iter().map(|weight| weight.ilog2()).collect();
+        let at_least_one = |(weight, adds): (u64, u64)| (weight.max(1), adds.max(1));
+        let weights: Vec<(u64, u64)> = objects.iter().map(|held| at_least_one(weight(held))).collect();
+        let classes: BTreeSet<u32> = weights.iter().map(|(weight, _)| weight.ilog2()).collect();
         let mut taken: Vec<bool> = objects.iter().map(|held| held.busy).collect();
         let mut plans = Vec::new();
         for class in classes {
             let mut at = 0;
             while at < objects.len() {
-                let fits = |at: &usize| !taken[*at] && weights[*at].ilog2() <= class;
+                let fits = |at: &usize| !taken[*at] && weights[*at].0.ilog2() <= class;
                 let run = (at..objects.len()).take_while(fits).count();
                 match self.first_of(&objects[at..at + run], &weights[at..at + run], &merged) {
-                    Some(count) => {
+                    Run::Merge(count) => {
                         let sources = objects[at..at + count].iter().map(|held| held.object).collect();
                         plans.extend(self.merge_of(kind, sources));
                         taken[at..at + count].fill(true);
                         at += count;
                     }
-                    None => at += run + 1,
+                    Run::TooManyStreams => at += 1,
+                    Run::TooLight => at += run + 1,
                 }
             }
         }
         plans
     }
 
-    /// How many of a run, from its first on, make a merge.
-    fn first_of(&self, run: &[Held], weights: &[u64], merged: impl Fn(u64, u64) -> u64) -> Option<usize> {
+    fn first_of(&self, run: &[Held], weights: &[(u64, u64)], merged: impl Fn(u64, u64) -> u64) -> Run {
         let fan_in = self.dials.fan_in.max(2);
         if (run.len() as u64) < fan_in {
-            return None;
+            return Run::TooLight;
         }
         let mut streams: BTreeSet<StreamId> = BTreeSet::new();
-        let (mut total, mut heaviest) = (0u64, 0);
-        for (at, (held, weight)) in run.iter().zip(weights).enumerate() {
+        let (mut total, mut weighed) = (0u64, 0u128);
+        // The merge is so many times as heavy as what a byte of it lies in now, on average of the bytes.
+        let grows = |total: u64, weighed: u128, streams: usize, times: u64| {
+            u128::from(merged(total, streams as u64)) * u128::from(total) >= weighed * u128::from(times)
+        };
+        for (at, (held, (weight, adds))) in run.iter().zip(weights).enumerate() {
+            let before = grows(total, weighed, streams.len(), 2);
             streams.extend(&held.streams);
-            if streams.len() > self.dials.parts_max && at >= 2 {
-                return Some(at);
+            if streams.len() > self.dials.parts_max {
+                // What fits one record is merged all the same if that halves it at least.
+                return if at >= 2 && before { Run::Merge(at) } else { Run::TooManyStreams };
             }
-            heaviest = heaviest.max(*weight);
-            total = total.saturating_add(held.kept.max(1));
-            let enough = heaviest.saturating_mul(fan_in);
-            if at as u64 + 1 >= fan_in && merged(total, streams.len() as u64) >= enough {
-                return Some(at + 1);
+            total = total.saturating_add(*adds);
+            weighed += u128::from(*weight) * u128::from(*adds);
+            if at as u64 + 1 >= fan_in && grows(total, weighed, streams.len(), fan_in) {
+                return Run::Merge(at + 1);
             }
         }
-        None
+        Run::TooLight
     }
 
     fn dead(&self, objects: Vec<Held>) -> Vec<MergePlan> {
@@ -405,18 +341,27 @@ impl Planner<'_> {
         plans
     }
 
-    /// The plan for these sources; for the first of them where all are too many for one record. None: nothing to do.
+    /// The plan for these sources; for the first of them where all are too many for one record. None: not worth it.
     fn merge_of(&self, kind: MergeKind, mut sources: Vec<ObjectId>) -> Option<MergePlan> {
         loop {
             let wanted: BTreeSet<ObjectId> = sources.iter().copied().collect();
             let outputs = self.outputs(kind, &wanted);
-            let first = outputs.iter().flat_map(|output| &output.streams).map(|held| held.stream).min()?;
-            let parts: usize = outputs.iter().map(|output| output.parts().len()).sum();
-            if parts <= self.dials.parts_max || sources.len() == 1 {
+            let held = || outputs.iter().flat_map(|output| &output.streams);
+            let first = held().map(|held| held.stream).min()?;
+            let parts = held().map(|held| held.parts().len()).sum::<usize>();
+            let ranges = held().map(|held| held.ranges.len()).sum::<usize>();
+            // Streams with gaps between the sources are not brought together: it would never end.
+            if kind == MergeKind::Locality && (ranges as u64) < parts as u64 * self.dials.fan_in / 2 {
+                return None;
+            }
+            if parts <= self.dials.parts_max || (kind, sources.len()) == (MergeKind::Dead, 1) {
                 let owner = self.catalog.stream(first)?.owner;
                 return Some(MergePlan { kind, owner, sources: wanted.into_iter().collect(), outputs });
             }
             sources.truncate(sources.len() / 2);
+            if sources.len() < 2 && kind != MergeKind::Dead {
+                return None;
+            }
         }
     }
 
@@ -437,48 +382,4 @@ impl Planner<'_> {
         let mixed = split(together, dials.max_object_bytes, MergeStream::bytes);
         mixed.into_iter().map(|streams| MergeOutput { streams }).chain(own).collect()
     }
-}
-
-/// What sources have of a stream; None: nothing.
-fn held_of(stream: StreamId, state: &StreamState, sources: &BTreeSet<ObjectId>) -> Option<MergeStream> {
-    let ranges: Vec<StreamRange> =
-        state.ranges.iter().filter(|range| sources.contains(&range.object)).copied().collect();
-    let checkpoint = state.checkpoint.filter(|object| sources.contains(object));
-    let something = !ranges.is_empty() || checkpoint.is_some();
-    let end = (state.epoch, state.base);
-    something.then_some(MergeStream { stream, start: state.start, ranges, checkpoint, end })
-}
-
-/// One stream in several objects, its checkpoint in the last.
-fn split_stream(held: MergeStream, bytes_max: u64) -> Vec<MergeOutput> {
-    let MergeStream { stream, start, ranges, checkpoint, end } = held;
-    let pieces = split(ranges, bytes_max, |range| kept_bytes(range, start));
-    let last = pieces.len().saturating_sub(1);
-    let output = |(at, ranges): (usize, Vec<StreamRange>)| {
-        let checkpoint = checkpoint.filter(|_| at == last);
-        MergeOutput { streams: vec![MergeStream { stream, start, ranges, checkpoint, end }] }
-    };
-    pieces.into_iter().enumerate().map(output).collect()
-}
-
-/// As few pieces of at most `max` as that makes, about equal; more only where an item is larger by itself.
-fn split<T>(items: Vec<T>, max: u64, bytes: impl Fn(&T) -> u64) -> Vec<Vec<T>> {
-    let total: u64 = items.iter().map(&bytes).sum();
-    let each = total.div_ceil(total.div_ceil(max.max(1)).max(1));
-    let mut pieces: Vec<Vec<T>> = Vec::new();
-    let mut filled = 0;
-    for item in items {
-        let more = bytes(&item);
-        match pieces.last_mut() {
-            Some(piece) if filled < each && filled + more <= max => {
-                piece.push(item);
-                filled += more;
-            }
-            _ => {
-                pieces.push(vec![item]);
-                filled = more;
-            }
-        }
-    }
-    pieces
 }

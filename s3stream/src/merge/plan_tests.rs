@@ -76,9 +76,9 @@ fn a_checkpoint_without_records_moves_along() {
 
 #[test]
 fn a_record_has_no_more_parts_than_it_may() {
-    let mut world = World::new(30, MergeDials { fan_in: 4, ..small() });
+    let mut world = World::new(40, MergeDials { fan_in: 4, ..small() });
     for round in 0..12 {
-        world.upload((0..15).map(|stream| (StreamId(stream * 2 + round % 2), 1, 1)));
+        world.upload((0..20).map(|stream| (StreamId(stream + round % 2 * 20), 1, 1)));
     }
     let plans = plan(&world.catalog, &world.dials, &BTreeSet::new());
     assert!(!plans.is_empty());
