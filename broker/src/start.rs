@@ -210,7 +210,7 @@ pub async fn start(
     });
     open_partitions(&broker, recovered, &checkpoints)?;
     let lane_in_directory = lane_store.traits().directory;
-    let parts = StorageParts { stores: all, tail, lane_ref, lane_in_directory, checkpoints };
+    let parts = StorageParts { stores: all, tables: lanes, tail, lane_ref, lane_in_directory, checkpoints };
     storage_tasks::spawn(&broker, parts);
     spawn_tasks(&broker, lane_store, sockets);
     Ok(broker)

@@ -1,4 +1,4 @@
-//! What storage does by itself beside the requests: upload, deletion of what nobody refers to. The tasks are `s3stream`'s;
+//! What storage does by itself beside the requests: upload, merging, deletion of what nobody refers to. The tasks are `s3stream`'s;
 //! here they get what is Kafka's: the journal, the state of producers, the partitions that are told.
 
 use std::collections::{BTreeMap, HashMap};
@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use s3stream::block_ref::LaneRef;
+use s3stream::block_ref::{LaneRef, LaneTable};
 use s3stream::budget::Budget;
 use s3stream::cache::{Stores, TailCache};
 use s3stream::catalog::{Catalog, StorageRecord};
 use s3stream::gc::{Collector, GcDials};
 use s3stream::ids::{StoreId, StreamId};
+use s3stream::merge::{MergeDials, Merger};
 use s3stream::object::AttachmentEntry;
 use s3stream::upload::{CatalogJournal, Checkpoints, ObjectCounter, UploadDials, UploadSink, Uploader};
 
@@ -28,6 +29,8 @@ const OBJECTS_LEVEL: u16 = 3;
 pub struct StorageParts {
     /// All stores.
     pub stores: Stores,
+    /// Short numbers of lanes and objects.
+    pub tables: Arc<LaneTable>,
     /// The newest objects of our lane.
     pub tail: Arc<TailCache>,
     /// Our lane's short number.
@@ -58,6 +61,27 @@ pub fn spawn(broker: &Arc<Broker>, parts: StorageParts) {
         counter: counter.clone(),
         known: HashMap::from_iter(parts.checkpoints),
     };
+    let fan_in = broker.config.values.int("merge.fan.in") as u64;
+    let merger = Merger {
+        env: broker.env.clone(),
+        data_store: StoreId(0),
+        stores: parts.stores.clone(),
+        tables: parts.tables,
+        history: broker.history.clone(),
+        budget: broker.budget.clone(),
+        journal: side.clone(),
+        counter: counter.clone(),
+        me: broker.lane.id(),
+        dials: MergeDials { fan_in, ..Merger::dials(&broker.budget) },
+    };
+    broker.env.tasks.spawn("merge", {
+        let broker = broker.clone();
+        async move {
+            if reached_level(&broker).await {
+                merger.run().await;
+            }
+        }
+    });
     let dials = gc_dials(broker);
     let collector =
         Collector::new(broker.env.clone(), parts.stores, side.clone(), broker.incarnation, counter, dials);

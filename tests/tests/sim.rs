@@ -227,7 +227,8 @@ fn a_store_that_loses_an_object_is_found_out() {
         let rig = Rig::new(8, Root::S3(s3.clone()));
         sleep(Duration::from_secs(5)).await;
         let objects = s3.objects();
-        let (key, _) = objects.iter().find(|(key, _)| key.starts_with("wal/")).expect("a lane object");
+        let (key, _) =
+            objects.iter().find(|(key, _)| key.starts_with("data/")).expect("an object of history");
         s3.remove(key);
         rig.world.lives().iter().for_each(|life| rig.world.kill(life));
         rig.finish().await

@@ -2,7 +2,8 @@
 //! (The word *compaction* is Kafka's: by key.)
 //!
 //! - [`plan`]: what to merge into what, from an image of the catalog alone (pure);
-//! - [`output`]: which ranges go into which object (pure).
+//! - [`output`]: which ranges go into which object (pure);
+//! - [`task`]: carries it out.
 
 pub mod output;
 pub mod plan;
@@ -10,6 +11,8 @@ pub mod plan;
 mod plan_tests;
 #[cfg(test)]
 mod simulation;
+pub mod task;
 
 pub use output::{MergeOutput, MergeStream};
 pub use plan::{MergeDials, MergeKind, MergePlan, plan};
+pub use task::Merger;

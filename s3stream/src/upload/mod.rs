@@ -13,7 +13,7 @@ use crate::catalog::{Catalog, StorageRecord};
 use crate::ids::StreamId;
 use crate::object::AttachmentEntry;
 
-pub use task::{ObjectCounter, UploadDials, Uploader};
+pub use task::{InWork, ObjectCounter, UploadDials, Uploader};
 
 /// The journal, as storage's own tasks need it.
 #[async_trait]

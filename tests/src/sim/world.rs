@@ -208,6 +208,7 @@ impl World {
             // Uploads and deletions happen many times in the life of a process.
             ("wal.upload.bytes", "65536"),
             ("wal.upload.interval.ms", "1500"),
+            ("merge.fan.in", "3"),
             ("object.delete.delay.ms", "3000"),
         ];
         let config = BrokerConfig::read(settings.into_iter()).expect("the settings are legal");

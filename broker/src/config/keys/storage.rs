@@ -9,6 +9,9 @@ pub static KEYS: &[ConfigDef] = &[
     key("memory.budget.bytes", Long, "0")
         .at_least(0)
         .doc("The memory this process may use for data; 0 is half of what the machine or its container has."),
+    key("merge.fan.in", Int, "24").at_least(2).doc(
+        "Objects are merged when the result is so many times the mean of them: fewer objects against fewer rewrites.",
+    ),
     key("object.delete.delay.ms", Long, "3600000").at_least(0).doc(
         "How long an object stays after nothing refers to it, as a courtesy to slow readers; lane objects that were \
          uploaded wait for 10 s of it at most.",
