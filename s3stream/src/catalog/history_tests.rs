@@ -188,15 +188,19 @@ impl World {
                     _ => parts.push(bare(stream.0, range.epoch.0, range.start, range.end)),
                 }
             }
-            let cut =
-                parts.last().copied().filter(|last| last.end - last.start > 1 && (c + stream.0) % 3 == 0);
+            let cut = parts
+                .last()
+                .copied()
+                .filter(|last| last.end - last.start > 1 && (c % 3 + stream.0).is_multiple_of(3));
             if let Some(whole) = cut {
                 let middle = whole.start + 1;
                 parts.pop();
                 parts.extend([ObjectPart { end: middle, ..whole }, ObjectPart { start: middle, ..whole }]);
             }
             // What is dead need not be copied.
-            if let Some(first) = parts.first_mut().filter(|first| c % 2 == 0 && first.end > state.start) {
+            if let Some(first) =
+                parts.first_mut().filter(|first| c.is_multiple_of(2) && first.end > state.start)
+            {
                 first.start = first.start.max(state.start);
             }
             if state.checkpoint.is_some_and(|checkpoint| sources.contains(&checkpoint)) {
@@ -206,7 +210,7 @@ impl World {
                 }
             }
             let half = parts.len() / 2;
-            let (left, right) = if (c / 3 + stream.0) % 2 == 0 { (0, 1) } else { (1, 0) };
+            let (left, right) = if (c / 3 + stream.0).is_multiple_of(2) { (0, 1) } else { (1, 0) };
             outputs[left].extend(&parts[..half]);
             outputs[right].extend(&parts[half..]);
         }

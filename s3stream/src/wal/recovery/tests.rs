@@ -15,8 +15,8 @@ use super::*;
 use crate::block_ref::BlockRef;
 use crate::cache::rig::{SlowStore, bytes_of};
 use crate::cache::{Reader, TailCache};
-use crate::catalog::{Catalog, StorageRecord};
-use crate::ids::{Incarnation, StreamEpoch};
+use crate::catalog::{Catalog, NewObject, ObjectPart, StorageRecord};
+use crate::ids::{Incarnation, ObjectId, StreamEpoch};
 use crate::journal::MutationPoint;
 use crate::object::{Object, ObjectBuilder, ObjectHeader};
 use crate::store::{MemoryStore, PutNew};
@@ -387,6 +387,24 @@ async fn an_unreadable_object_blocks_what_it_may_have_held() {
     assert_eq!(read[&1].1, "1/0:0-10;1/0:20-30;");
     assert_eq!(read[&1].0.lookup(15, 1).unwrap()[0].base, 20);
     assert_eq!((read[&1].0.end(), read[&2].0.end(), read[&4].0.end()), (30, 10, 0));
+    // Uploaded up to the gap, which is below the trim now: it is excused still.
+    let part = |stream| ObjectPart {
+        stream: StreamId(stream),
+        epoch: StreamEpoch(0),
+        start: 0,
+        end: 10,
+        bytes: 8,
+        max_timestamp: 0,
+        checkpoint: false,
+    };
+    let id = ObjectId { incarnation: Incarnation { seq: third, index: 0 }, counter: 0 };
+    let object = NewObject { id, store: StoreId(0), len: 24 };
+    let (from, trim) = (LaneNumber(0), LaneNumber(bad + 1));
+    let parts = [0, 1, 2].map(part).to_vec();
+    c.apply(third, StorageRecord::LaneUploaded { incarnation, from, trim, object, parts });
+    let (recovered, _) = c.recover().await.unwrap();
+    assert_eq!(blocked(&recovered), []);
+    assert_eq!(recovered.streams[&StreamId(1)].index.end(), 30);
 }
 
 #[tokio::test]
