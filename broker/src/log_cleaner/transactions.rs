@@ -4,7 +4,8 @@
 //! the shell gives it, from the attachments of the range that is read (each marker's says which aborted transaction it
 //! ended), reading on behind the range's end until an LSO after a marker reaches that end; or, for records still in
 //! memory, from the partition's state. It may come piece by piece, as long as a transaction is known before the first batch
-//! at or above its first offset is passed. (Kafka: `CleanedTransactionMetadata`.)
+//! at or above its first offset is passed, and may hold transactions of which neither data nor marker is left: where one
+//! ended is known by its offset, too. (Kafka: `CleanedTransactionMetadata`, which trusts in the marker alone.)
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -58,7 +59,9 @@ impl CleanedTransactions {
         if !header.is_transactional() {
             return false;
         }
-        match self.aborted.get_mut(&header.producer_id) {
+        // Its marker may be gone while the list still has it: what follows is another transaction's.
+        let ongoing = self.aborted.get_mut(&header.producer_id);
+        match ongoing.filter(|ongoing| header.base_offset < ongoing.transaction.last_offset) {
             Some(ongoing) => {
                 ongoing.data_seen = true;
                 true
@@ -104,8 +107,8 @@ impl CleanedTransactions {
                 break;
             }
             self.ahead.pop();
-            // An earlier one of the same producer goes on until its marker.
-            self.aborted.entry(next.producer_id).or_insert(Ongoing { transaction: next, data_seen: false });
+            // An earlier one of the same producer, if its marker was not met, is over by now.
+            self.aborted.insert(next.producer_id, Ongoing { transaction: next, data_seen: false });
         }
     }
 }
@@ -136,7 +139,7 @@ mod tests {
     #[test]
     fn markers_without_data_can_go() {
         let mut t = CleanedTransactions::new([aborted(1, 0, 4)]);
-        t.add_aborted([aborted(3, 7, 8)]);
+        t.add_aborted([aborted(3, 7, 12)]);
         for (what, batch, can_go) in [
             ("abort, known, no data left", marker(1, 4, EndTransaction::Abort), true),
             ("abort, not known", marker(2, 5, EndTransaction::Abort), true),
@@ -148,6 +151,17 @@ mod tests {
         }
         assert_eq!(t.retained(), []);
         assert!(t.on_batch(&parse(transactional(3, 9, &[("a", None)]))), "reached by what lies between");
+    }
+
+    #[test]
+    fn a_transaction_whose_marker_is_gone_is_over_at_its_end() {
+        let mut t = CleanedTransactions::new([aborted(1, 0, 1), aborted(1, 20, 23)]);
+        assert!(!t.on_batch(&parse(transactional(1, 5, &[("a", Some("1"))]))));
+        assert_eq!(t.on_control_batch(&parse(marker(1, 6, EndTransaction::Commit))), Ok(false));
+        assert!(t.on_batch(&parse(transactional(1, 20, &[("a", Some("1"))]))));
+        let mut t = CleanedTransactions::new([aborted(1, 0, 1)]);
+        assert!(t.on_batch(&parse(transactional(1, 0, &[("a", Some("1"))]))));
+        assert!(!t.on_batch(&parse(transactional(1, 2, &[("a", Some("1"))]))));
     }
 
     #[test]
