@@ -146,6 +146,6 @@ fn what_no_log_holds_is_an_error() {
     let bomb =
         with(BatchBuilder::new().compression(Compression::Zstd), 0, &[("a", Some(&"v".repeat(5_000)))]);
     assert!(matches!(feed(bomb.clone(), 4_000), Err(CleaningError::Batch { base_offset: 0, .. })));
-    assert_eq!(told(&[bomb.clone()]).len(), 1);
+    assert_eq!(told(std::slice::from_ref(&bomb)).len(), 1);
     assert_eq!(feed(bomb, 6_000), Ok(Fed::More));
 }
