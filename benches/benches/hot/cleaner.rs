@@ -20,8 +20,8 @@ const RECORDS_PER_BATCH: usize = 16;
 const BATCHES: usize = 1_024;
 const DECOMPRESSED_BYTES_MAX: usize = 8 << 20;
 
-/// Both passes over 16 MiB of records of 1 KiB, by how much of it is superseded; a CRC of the same bytes is what reading them
-/// takes at least.
+/// Both passes over 16 MiB of records of 1 KiB, by how much of it is superseded; the map's emptying counts, bytes are those
+/// stored. A CRC of the same bytes is what reading them takes at least.
 pub fn passes(c: &mut Criterion) {
     let mut group = c.benchmark_group("log compaction");
     for (name, own_keys, codec) in [
@@ -70,15 +70,17 @@ fn clean(map: &mut OffsetMap, log: &[Batch]) -> u64 {
 
 /// Of every two records, `own_keys` have a key that does not come again; the others share a hundred.
 fn log(own_keys: usize, codec: Compression) -> Vec<Batch> {
-    let mut value = random(VALUE_BYTES);
-    value[VALUE_BYTES / 2..].fill(b'v');
+    let mut values = random(RECORDS_PER_BATCH * VALUE_BYTES);
+    // Half of each can be compressed.
+    values.chunks_mut(VALUE_BYTES).for_each(|value| value[VALUE_BYTES / 2..].fill(b'v'));
     let batch = |n: usize| {
         let base = n * RECORDS_PER_BATCH;
         let builder = BatchBuilder::new().compression(codec).base_offset(base as i64);
         let built = (base..base + RECORDS_PER_BATCH).fold(builder, |builder, i| {
             let key =
                 if i % 2 < own_keys { format!("own:{i:020}") } else { format!("shared:{:017}", i % 100) };
-            builder.append(1_000 + i as i64, Some(key.as_bytes()), Some(&value), &[])
+            let value = &values[i % RECORDS_PER_BATCH * VALUE_BYTES..][..VALUE_BYTES];
+            builder.append(1_000 + i as i64, Some(key.as_bytes()), Some(value), &[])
         });
         Batch::parse(built.build()).expect("a batch")
     };
