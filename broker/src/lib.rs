@@ -24,6 +24,7 @@ pub mod error;
 pub mod fetch;
 pub mod free_space;
 pub mod handlers;
+pub mod log_cleaner;
 pub mod log_levels;
 pub mod metadata;
 pub mod partition;

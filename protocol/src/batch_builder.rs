@@ -7,7 +7,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::compression::{self, Compression};
-use crate::record::{Record, put_varint};
+use crate::record::{Record, RecordView, put_varint, varint_bytes};
 use crate::record_batch::{
     BatchHeader, CONTROL_BIT, DELETE_HORIZON_BIT, HEADER_BYTES, LENGTH_OVERHEAD, LOG_APPEND_TIME_BIT,
     MAGIC_V2, NO_PARTITION_LEADER_EPOCH, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP,
@@ -64,9 +64,9 @@ impl BatchBuilder {
     }
 
     /// A batch that keeps what log compaction must keep of another (`MemoryRecords.filterTo`): base offset,
-    /// last offset delta, leader epoch, producer, attributes, and the max timestamp of LogAppendTime. Its
-    /// records follow with [`BatchBuilder::append_record`]; without any it is the empty batch that keeps a
-    /// producer's last sequence or the log's last offset.
+    /// last offset delta, leader epoch, producer, attributes, base timestamp, and the max timestamp of
+    /// LogAppendTime. Its records follow with [`BatchBuilder::append_view`] or [`BatchBuilder::append_record`];
+    /// for a batch that keeps none see [`emptied`].
     pub fn like(header: &BatchHeader, compression: Compression) -> BatchBuilder {
         let log_append_time = header.timestamp_type() == TimestampType::LogAppendTime;
         BatchBuilder {
@@ -169,6 +169,24 @@ impl BatchBuilder {
         self
     }
 
+    /// Appends a record in place of another batch's body, as [`BatchBuilder::append_record`] does. Its bytes are
+    /// taken as they are, but for its timestamp where the base of that is another (a delete horizon).
+    pub fn append_view(mut self, record: &RecordView<'_>) -> Self {
+        let base_timestamp = *self.base_timestamp.get_or_insert(record.timestamp);
+        if base_timestamp == record.base_timestamp {
+            self.body.extend_from_slice(record.encoded);
+        } else {
+            let delta = record.timestamp.wrapping_sub(base_timestamp);
+            let length = 1 + varint_bytes(delta) + record.after_timestamp.len();
+            put_varint(&mut self.body, length as i64);
+            self.body.push(0);
+            put_varint(&mut self.body, delta);
+            self.body.extend_from_slice(record.after_timestamp);
+        }
+        self.count(record.offset_delta, record.timestamp);
+        self
+    }
+
     /// Records appended so far.
     pub fn record_count(&self) -> i32 {
         self.header.record_count
@@ -222,11 +240,6 @@ impl BatchBuilder {
         header_count: usize,
         headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
     ) {
-        assert!(
-            offset_delta >= self.next_offset_delta,
-            "record at {offset_delta} after {}",
-            self.next_offset_delta - 1
-        );
         let base_timestamp = *self.base_timestamp.get_or_insert(timestamp);
         let mut record = Vec::with_capacity(16 + key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len));
         record.push(0);
@@ -241,11 +254,30 @@ impl BatchBuilder {
         }
         put_varint(&mut self.body, record.len() as i64);
         self.body.extend_from_slice(&record);
+        self.count(offset_delta, timestamp);
+    }
+
+    /// Notes a record that was appended.
+    fn count(&mut self, offset_delta: i32, timestamp: i64) {
+        assert!(
+            offset_delta >= self.next_offset_delta,
+            "record at {offset_delta} after {}",
+            self.next_offset_delta - 1
+        );
         self.next_offset_delta = offset_delta + 1;
         self.header.max_timestamp =
             if self.header.record_count == 0 { timestamp } else { self.header.max_timestamp.max(timestamp) };
         self.header.record_count += 1;
     }
+}
+
+/// The batch without its records, as log compaction leaves it where offsets or sequences must not get lost
+/// (`DefaultRecordBatch.writeEmptyHeader`): max timestamp kept, uncompressed, without base timestamp or delete horizon.
+pub fn emptied(header: &BatchHeader) -> Bytes {
+    let mut builder = BatchBuilder::like(header, Compression::None).attribute(DELETE_HORIZON_BIT, false);
+    builder.base_timestamp = Some(NO_TIMESTAMP);
+    builder.max_timestamp = Some(header.max_timestamp);
+    builder.build()
 }
 
 fn put_nullable(output: &mut Vec<u8>, bytes: Option<&[u8]>) {

@@ -58,6 +58,27 @@ pub struct Record {
     pub headers: Headers,
 }
 
+/// A record read in place, for who reads many and keeps few: nothing is copied, nothing is counted up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordView<'a> {
+    /// Its offset, if the batch's base offset is final.
+    pub offset: i64,
+    /// Offset relative to the batch's base offset.
+    pub offset_delta: i32,
+    /// Timestamp in ms since 1970, or -1: the record's own, or the batch's max timestamp for LogAppendTime.
+    pub timestamp: i64,
+    /// Key, or null.
+    pub key: Option<&'a [u8]>,
+    /// Value, or null (a tombstone in a compacted topic).
+    pub value: Option<&'a [u8]>,
+    /// What its timestamp is written relative to.
+    pub(crate) base_timestamp: i64,
+    /// Its bytes in the body, its length before them included.
+    pub(crate) encoded: &'a [u8],
+    /// Those of them that follow its timestamp.
+    pub(crate) after_timestamp: &'a [u8],
+}
+
 /// The headers of a record, checked when the record was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Headers {
@@ -124,6 +145,25 @@ impl Records {
         self.body.len()
     }
 
+    /// The next record, borrowed from the body.
+    pub fn next_view(&mut self) -> Option<Result<RecordView<'_>, BatchError>> {
+        let outline = match self.next_outline()? {
+            Ok(outline) => outline,
+            Err(error) => return Some(Err(error)),
+        };
+        let body = &self.body[..];
+        Some(Ok(RecordView {
+            offset: outline.offset,
+            offset_delta: outline.offset_delta,
+            timestamp: outline.timestamp,
+            key: outline.key.map(|range| &body[range]),
+            value: outline.value.map(|range| &body[range]),
+            base_timestamp: self.header.base_timestamp,
+            encoded: &body[outline.start..outline.headers.end],
+            after_timestamp: &body[outline.after_timestamp..outline.headers.end],
+        }))
+    }
+
     /// The next record without its bytes: for those who read every record and keep none.
     pub(crate) fn next_outline(&mut self) -> Option<Result<Outline, BatchError>> {
         if self.ended {
@@ -167,6 +207,10 @@ impl Iterator for Records {
 /// A record as positions in the body.
 #[derive(Debug, Clone)]
 pub(crate) struct Outline {
+    /// Where its length stands.
+    pub start: usize,
+    /// Where its timestamp ends.
+    pub after_timestamp: usize,
     pub offset: i64,
     pub offset_delta: i32,
     pub timestamp: i64,
@@ -184,6 +228,7 @@ struct Cursor<'a> {
 
 impl Cursor<'_> {
     fn record(&mut self, header: &BatchHeader) -> Result<Outline, RecordFault> {
+        let start = self.position;
         let length = self.varint()?;
         if length < 0 {
             return Err(RecordFault::BadLength { length });
@@ -195,6 +240,7 @@ impl Cursor<'_> {
         // The record's own attributes: none is defined.
         self.take(1)?;
         let timestamp_delta = self.varlong()?;
+        let after_timestamp = self.position;
         let offset_delta = self.varint()?;
         let key = self.nullable()?;
         let value = self.nullable()?;
@@ -212,7 +258,17 @@ impl Cursor<'_> {
                 header.base_timestamp.checked_add(timestamp_delta).ok_or(RecordFault::Overflow)?
             }
         };
-        Ok(Outline { offset, offset_delta, timestamp, key, value, header_count, headers })
+        Ok(Outline {
+            start,
+            after_timestamp,
+            offset,
+            offset_delta,
+            timestamp,
+            key,
+            value,
+            header_count,
+            headers,
+        })
     }
 
     fn headers(&mut self) -> Result<(usize, Range<usize>), RecordFault> {
@@ -283,6 +339,12 @@ impl Cursor<'_> {
         }
         Err(RecordFault::BadVarint)
     }
+}
+
+/// Bytes that [`put_varint`] appends, from 1 to 10.
+pub(crate) fn varint_bytes(value: i64) -> usize {
+    let raw = ((value << 1) ^ (value >> 63)) as u64;
+    (64 - (raw | 1).leading_zeros() as usize).div_ceil(7)
 }
 
 /// Appends a zigzag variable-length integer; 32-bit values are written as their 64-bit equals, byte for byte

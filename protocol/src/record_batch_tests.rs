@@ -8,7 +8,7 @@ use kafka_protocol::records::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::batch_builder::BatchBuilder;
+use crate::batch_builder::{BatchBuilder, emptied};
 use crate::control_batch::{
     EndTransaction, EndTransactionMarker, end_transaction_batch, parse_control_batch,
 };
@@ -429,9 +429,74 @@ fn log_compaction_keeps_what_it_must_of_a_batch() {
     assert_eq!((after.record_count, after.max_timestamp), (1, 30));
     let record = kept.records(LIMIT).unwrap().next().unwrap().unwrap();
     assert_eq!((record.offset, record.timestamp, record.value.as_deref()), (51, 30, Some(&b"2"[..])));
-    let emptied = Batch::parse(BatchBuilder::like(before, Compression::None).build()).unwrap();
-    assert_eq!((emptied.header().last_offset(), emptied.header().record_count), (52, 0));
+    let compressed =
+        BatchBuilder::like(before, Compression::Lz4).delete_horizon(9_000).append_record(&middle);
+    let compressed = Batch::parse(compressed.build()).unwrap();
+    let emptied = Batch::parse(emptied(compressed.header())).unwrap();
+    emptied.check_crc().unwrap();
     assert_eq!(emptied.records(LIMIT).unwrap().count(), 0);
+    let expected = BatchHeader {
+        batch_length: 49,
+        crc: emptied.header().crc,
+        base_timestamp: NO_TIMESTAMP,
+        max_timestamp: 30,
+        record_count: 0,
+        ..*before
+    };
+    assert_eq!(*emptied.header(), expected, "neither codec nor horizon is left");
+}
+
+/// Timestamps and offsets whose deltas take from one byte to the most.
+fn spread() -> Batch {
+    let big = vec![b'v'; 300];
+    let headers: &[(&str, Option<&[u8]>)] = &[("h", Some(b"1")), ("h", None), ("", Some(b""))];
+    let builder = BatchBuilder::new()
+        .append_at(0, 1_000, Some(b"a"), Some(&big), headers)
+        .append_at(63, 0, None, Some(b""), &[])
+        .append_at(64, 1_000 + 63, Some(b""), None, headers)
+        .append_at(70_000, 1_700_000_000_000, Some(&big), Some(&big), &[]);
+    Batch::parse(builder.build()).unwrap()
+}
+
+#[test]
+fn a_view_is_the_record_without_copies() {
+    let batch = spread();
+    let mut views = batch.records(LIMIT).unwrap();
+    for record in batch.records(LIMIT).unwrap() {
+        let record = record.unwrap();
+        let view = views.next_view().unwrap().unwrap();
+        assert_eq!(
+            (view.offset, view.offset_delta, view.timestamp, view.key, view.value),
+            (
+                record.offset,
+                record.offset_delta,
+                record.timestamp,
+                record.key.as_deref(),
+                record.value.as_deref()
+            )
+        );
+    }
+    assert!(views.next_view().is_none());
+}
+
+#[test]
+fn a_batch_rebuilt_from_views_is_the_one_rebuilt_from_records() {
+    let batch = spread();
+    for horizon in [None, Some(0), Some(1_000), Some(1_800_000_000_000)] {
+        let start = || {
+            let builder = BatchBuilder::like(batch.header(), Compression::None);
+            horizon.into_iter().fold(builder, |builder, ms| builder.delete_horizon(ms))
+        };
+        let (mut by_view, mut by_record) = (start(), start());
+        let mut views = batch.records(LIMIT).unwrap();
+        while let Some(view) = views.next_view() {
+            by_view = by_view.append_view(&view.unwrap());
+        }
+        for record in batch.records(LIMIT).unwrap() {
+            by_record = by_record.append_record(&record.unwrap());
+        }
+        assert_eq!(by_view.build(), by_record.build(), "{horizon:?}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Each group has a baseline from the same run where there is one: what the message codec's crate takes for the same
 //! work, or what cannot be avoided (the CRC, the copy). Times are the machine's; what to watch is the distance between
-//! a piece and its baseline. `wire.rs` is `protocol`, `produce.rs` the broker's judgement, `storage.rs` s3stream.
+//! a piece and its baseline. `wire.rs` is `protocol`, `produce.rs` and `cleaner.rs` the broker's judgement, `storage.rs` s3stream.
 
 #![allow(missing_docs, reason = "criterion's macros make undocumented public items")]
 
@@ -15,6 +15,7 @@ use protocol::compression::Compression;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
+mod cleaner;
 mod produce;
 mod storage;
 mod wire;
@@ -52,6 +53,6 @@ criterion_group! {
     name = hot;
     config = bounded();
     targets = wire::crc, wire::batch_view, wire::guard, wire::fetch_response,
-        produce::validation, produce::admission, storage::index, storage::cut
+        produce::validation, produce::admission, storage::index, storage::cut, cleaner::passes
 }
 criterion_main!(hot);

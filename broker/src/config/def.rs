@@ -432,6 +432,11 @@ impl Values {
         self.parse(name)
     }
 
+    /// A fraction that has a default.
+    pub fn double(&self, name: &str) -> f64 {
+        self.parse(name)
+    }
+
     /// A boolean that has a default.
     pub fn boolean(&self, name: &str) -> bool {
         self.string(name).eq_ignore_ascii_case("true")
