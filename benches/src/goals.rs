@@ -1,7 +1,7 @@
 //! The goals, one row each, and whether a run reached them.
 //!
-//! Ratios are to Kafka from the same run: these hold on any machine. Throughput of produce is judged on the directory
-//! alone: a store of its own takes its own share of the machine. Starts are absolute, and a slow machine may miss them; so
+//! Ratios are to Kafka from the same run: these hold on any machine. Throughput of produce and latencies are judged on the
+//! directory alone: a store of its own takes its own share of the machine. Starts are absolute, and a slow machine may miss them; so
 //! is idle memory.
 
 use serde_json::{Map, Value, json};
@@ -33,6 +33,10 @@ const GOALS: &[(&str, Bound, Option<&str>)] = &[
     ("small.cpu_requests", AtMost(0.1), None),
     ("replay.throughput", AtLeast(1.3), None),
     ("replay.cpu", AtMost(0.5), None),
+    ("latency.ack_p50", AtMost(1.0), Some(ON_DIRECTORY)),
+    ("latency.ack_p99", AtMost(1.0), Some(ON_DIRECTORY)),
+    ("latency.e2e_p50", AtMost(1.0), Some(ON_DIRECTORY)),
+    ("latency.e2e_p99", AtMost(1.0), Some(ON_DIRECTORY)),
     ("restart.recovered", Within(1_000.0), None),
     ("start.empty", Within(100.0), None),
     ("memory.idle", Within(32.0), None),
