@@ -19,6 +19,10 @@ pub mod verify;
 #[cfg(test)]
 #[path = "storage/tests.rs"]
 mod bucket_tests;
+#[cfg(test)]
+mod data_tests;
+#[cfg(test)]
+mod rig;
 
 use std::io::Write;
 
