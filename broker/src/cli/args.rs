@@ -66,12 +66,14 @@ pub enum StorageCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Decode one object: a commit, a snapshot's manifest or chunk, a boundary, an object or the seal of a lane.
+    /// Decode one object: a commit, a snapshot's manifest or chunk, a boundary, an object or the seal of a lane, an
+    /// object of data/.
     Dump {
         /// Its key, as ls --all prints it.
         key: String,
     },
-    /// Check everything: chain and checksums of the journal, snapshots against the log, every object of every lane, seals.
+    /// Check everything: chain and checksums of the journal, snapshots against the log, every object of every lane, seals,
+    /// every object of data/ and what streams have in it.
     ///
     /// Prints a line `FOUND <key>: <what>` for each thing that is wrong. Exit code 1 if there is any.
     Verify {

@@ -3,10 +3,11 @@
 //! object, for programs.
 //!
 //! [`bucket`] reads, [`dump`] (pure) decodes one object, [`journal`] folds the log to an image, [`image`] and
-//! [`image_json`] (pure) print one, [`ls`] lists, [`verify`] checks everything; [`lane`] (pure) is what it knows of a lane's
-//! object.
+//! [`image_json`] (pure) print one, [`ls`] lists, [`verify`] checks everything; [`lane`] and [`data`] (pure) are what it
+//! knows of a lane's object and of one of `data/`.
 
 pub mod bucket;
+pub mod data;
 pub mod dump;
 pub mod image;
 pub mod image_json;
@@ -18,6 +19,10 @@ pub mod verify;
 #[cfg(test)]
 #[path = "storage/tests.rs"]
 mod bucket_tests;
+#[cfg(test)]
+mod data_tests;
+#[cfg(test)]
+mod rig;
 
 use std::io::Write;
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use bytes::Bytes;
 use protocol::batch_builder::BatchBuilder;
@@ -75,6 +76,16 @@ fn read(client: &Client, partition: i32, offset: i64) -> BTreeMap<i64, String> {
     found
 }
 
+/// Everything that is left must be as the journal says. The broker has ended.
+fn assert_verifies(root: &Path) {
+    let program = benches::peers::aquifer::binary().unwrap();
+    let storage = format!("file://{}", root.display());
+    let verify = Command::new(program).args(["storage", "verify", "--storage", &storage]).output().unwrap();
+    let (said, progress) = (String::from_utf8_lossy(&verify.stdout), String::from_utf8_lossy(&verify.stderr));
+    assert!(verify.status.success(), "{said}{progress}");
+    assert!(said.ends_with(": nothing is wrong\n"), "{said}{progress}");
+}
+
 #[test]
 fn records_are_read_from_objects_when_the_lane_is_gone() {
     let mut broker = tests::server::own("at-rest", &settings());
@@ -121,6 +132,7 @@ fn records_are_read_from_objects_when_the_lane_is_gone() {
         }
     }
     broker.kill().unwrap();
+    assert_verifies(&root);
 }
 
 #[test]
@@ -152,4 +164,5 @@ fn what_is_deleted_leaves_the_bucket() {
     assert_eq!((client.watermarks(0), client.watermarks(1)), ((10, 10), (10, 11)));
     assert_eq!(read(&client, 1, 10), BTreeMap::from([(10, "young".to_string())]));
     broker.kill().unwrap();
+    assert_verifies(&root);
 }

@@ -3,12 +3,13 @@
 use std::fmt::Write;
 
 use bytes::{Buf, Bytes};
-use s3stream::ids::Incarnation;
+use s3stream::ids::{Incarnation, parse_data_key};
 use s3stream::journal::commit::{Commit, Entry, MutationId};
 use s3stream::journal::snapshot::Manifest;
 use s3stream::journal::{JournalConfig, Record};
-use s3stream::object::ObjectKind;
+use s3stream::object::{Footer, ObjectKind};
 
+use super::data;
 use super::image;
 use super::journal::{ClusterImage, chunk_key};
 use super::lane::{self, Block, BlockContents};
@@ -47,6 +48,7 @@ pub fn dump(key: &str, bytes: Bytes) -> anyhow::Result<Dumped> {
         ["meta", "snapshot", seq, part] => chunk(seq, part, bytes),
         ["meta", "boundary", stride] => Dumped::whole(boundary(stride, bytes)?),
         ["wal", ..] => lane_object(key, bytes),
+        ["data", ..] => data_object(key, bytes),
         _ => Dumped::whole(unknown(&bytes)),
     }
 }
@@ -128,19 +130,44 @@ fn lane_object(key: &str, bytes: Bytes) -> anyhow::Result<Dumped> {
         return Dumped::whole(unknown(&bytes));
     };
     let whole = lane::open(lane, number, bytes).map_err(anyhow::Error::msg)?;
-    let footer = &whole.footer;
-    let what = match footer.header.object_kind {
+    let what = match whole.footer.header.object_kind {
         ObjectKind::Seal => "seal",
         _ => "object",
     };
-    let mut out = format!("{what} {number} of lane {lane}, {} bytes\n", footer.object_len);
+    let mut out = format!("{what} {number} of lane {lane}, {} bytes\n", whole.footer.object_len);
+    push_footer(&mut out, &whole.footer);
+    Ok(push_blocks(out, &lane::blocks(&whole)))
+}
+
+fn data_object(key: &str, bytes: Bytes) -> anyhow::Result<Dumped> {
+    let Some(id) = parse_data_key(key) else {
+        return Dumped::whole(unknown(&bytes));
+    };
+    let whole = data::open(id, bytes).map_err(anyhow::Error::msg)?;
+    let footer = &whole.footer;
+    let what = match footer.header.object_kind {
+        ObjectKind::Stream => "data of one stream",
+        _ => "data of streams",
+    };
+    let mut out = format!("{what}, object {id}, {} bytes\n", footer.object_len);
+    let _ = writeln!(out, "written by {}", footer.header.owner);
+    push_footer(&mut out, footer);
+    for part in data::parts(&footer.entries) {
+        let _ = writeln!(out, "{part}");
+    }
+    Ok(push_blocks(out, &data::blocks(&whole)))
+}
+
+fn push_footer(out: &mut String, footer: &Footer) {
     let _ = writeln!(out, "format {}, nonce {:016x}", footer.header.version, footer.header.nonce.0);
     let _ = writeln!(out, "{} blocks, index at {}", footer.entries.len(), footer.index_position);
-    let blocks = lane::blocks(&whole);
-    for block in &blocks {
+}
+
+fn push_blocks(mut out: String, blocks: &[Block]) -> Dumped {
+    for block in blocks {
         push_block(&mut out, block);
     }
-    Ok(Dumped { text: out, whole: blocks.iter().all(|b| b.problems.is_empty()) })
+    Dumped { text: out, whole: blocks.iter().all(|b| b.problems.is_empty()) }
 }
 
 fn push_block(out: &mut String, block: &Block) {
@@ -193,6 +220,17 @@ fn push_block(out: &mut String, block: &Block) {
                     None => format!("{} bytes: {}", a.bytes.len(), shown(&a.bytes)),
                 };
                 let _ = writeln!(out, "  attachment of {}: {said}", a.offset);
+            }
+        }
+        BlockContents::Producers(states) => {
+            for (id, epoch, batches) in states.batches() {
+                for b in batches {
+                    let _ = writeln!(
+                        out,
+                        "  producer {id} epoch {epoch} sequences {}..={} at offsets {}..={}, timestamp {}",
+                        b.first_sequence, b.last_sequence, b.base_offset, b.last_offset, b.timestamp
+                    );
+                }
             }
         }
         BlockContents::Opaque(bytes) if bytes.is_empty() => {}

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use s3stream::catalog::{LaneEnd, LaneState, StreamState};
+use s3stream::catalog::{LaneEnd, LaneState, ObjectState, StreamState};
 
 use super::journal::ClusterImage;
 use crate::metadata::{ConfigResource, MetadataImage};
@@ -54,6 +54,9 @@ fn push_cluster(out: &mut String, image: &MetadataImage) {
             let _ = writeln!(out, "broker {} can work at feature levels {min} to {max}", broker.node_id);
         }
     }
+    for (id, state) in image.catalog.objects() {
+        let _ = writeln!(out, "object {id}: {}", object(state));
+    }
     for topic in image.topics() {
         let _ = writeln!(
             out,
@@ -70,6 +73,13 @@ fn push_cluster(out: &mut String, image: &MetadataImage) {
             };
             let said = image.catalog.stream(partition.stream).map_or("NO SUCH STREAM".into(), stream);
             let _ = writeln!(out, "  partition {index} is stream {}{assigned}: {said}", partition.stream);
+            for range in image.catalog.stream(partition.stream).iter().flat_map(|s| s.ranges.iter()) {
+                let _ = writeln!(
+                    out,
+                    "    {}..{} epoch {} in object {}, {} bytes, max timestamp {}",
+                    range.start, range.end, range.epoch.0, range.object, range.bytes, range.max_timestamp
+                );
+            }
         }
     }
     let resources = [
@@ -107,11 +117,29 @@ fn lane(state: &LaneState) -> String {
     };
     let heir = state.heir.map(|heir| format!(", heir {heir}")).unwrap_or_default();
     let lost = if state.lost.is_empty() { String::new() } else { format!(", given up {:?}", state.lost) };
-    format!("store {}, trim {}, {end}{heir}{lost}", state.store.0, state.trim)
+    let released = match state.released {
+        0 => String::new(),
+        below => format!(", objects below {below} released"),
+    };
+    format!("store {}, trim {}, {end}{heir}{lost}{released}", state.store.0, state.trim)
+}
+
+fn object(state: &ObjectState) -> String {
+    let referenced = match state.references {
+        0 => "condemned".into(),
+        n => format!("references {n}"),
+    };
+    format!("store {}, {} bytes, {referenced}", state.store.0, state.len)
 }
 
 fn stream(state: &StreamState) -> String {
     let mut out = format!("owner {} epoch {}, log start {}", state.owner, state.epoch.0, state.start);
+    if state.base > 0 {
+        let _ = write!(out, ", uploaded to {}", state.base);
+    }
+    if let Some(object) = state.checkpoint {
+        let _ = write!(out, ", checkpoint in {object}");
+    }
     for entry in state.lanes.iter() {
         let _ = write!(out, "; epoch {} in {}", entry.epoch.0, entry.incarnation);
         if let Some(seal) = entry.sealed {

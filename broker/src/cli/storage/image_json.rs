@@ -1,12 +1,13 @@
 //! An image as one JSON object, for programs: what `image.rs` says in lines, by name. Pure.
 
-use s3stream::catalog::{LaneEnd, LaneState, StreamState};
+use s3stream::catalog::{LaneEnd, LaneState, ObjectState, StreamState};
+use s3stream::ids::{ObjectId, data_key};
 use serde_json::{Map, Value, json};
 
 use super::journal::ClusterImage;
 use crate::metadata::{ConfigResource, MetadataImage, TopicImage};
 
-/// Everything that the image tells. Incarnations, lanes and seals are texts as in the lines; checksums and nonces are
+/// Everything that the image tells. Incarnations, lanes, objects and seals are texts as in the lines; checksums and nonces are
 /// hexadecimal; offsets, counts and bytes are numbers.
 pub fn json(image: &ClusterImage) -> Value {
     let inner = &image.inner;
@@ -36,6 +37,7 @@ pub fn json(image: &ClusterImage) -> Value {
         "snapshots": snapshots.collect::<Vec<_>>(),
         "stores": stores.collect::<Vec<_>>(),
         "lanes": inner.catalog.lanes().map(|(_, state)| lane(state)).collect::<Vec<_>>(),
+        "objects": inner.catalog.objects().map(|(id, state)| object(id, state)).collect::<Vec<_>>(),
         "brokers": brokers(inner),
         "topics": inner.topics().map(|t| topic(inner, t)).collect::<Vec<_>>(),
         "configs": configs(inner),
@@ -119,6 +121,18 @@ fn lane(state: &LaneState) -> Value {
         "seal": seal.map(|nonce| format!("{:016x}", nonce.0)),
         "heir": state.heir.map(|heir| heir.to_string()),
         "given_up": state.lost.iter().map(|number| number.0).collect::<Vec<_>>(),
+        "released": state.released,
+    })
+}
+
+fn object(id: ObjectId, state: &ObjectState) -> Value {
+    json!({
+        "id": id.to_string(),
+        "key": data_key(id),
+        "store": state.store.0,
+        "bytes": state.len,
+        "references": state.references,
+        "condemned": state.is_condemned(),
     })
 }
 
@@ -131,10 +145,23 @@ fn stream(state: &StreamState) -> Value {
             "below": entry.sealed.map(|seal| seal.below.0),
         })
     });
+    let ranges = state.ranges.iter().map(|range| {
+        json!({
+            "start": range.start,
+            "end": range.end,
+            "epoch": range.epoch.0,
+            "object": range.object.to_string(),
+            "bytes": range.bytes,
+            "max_timestamp": range.max_timestamp,
+        })
+    });
     json!({
         "owner": state.owner.to_string(),
         "epoch": state.epoch.0,
         "log_start": state.start,
+        "uploaded_end": state.base,
+        "checkpoint": state.checkpoint.map(|object| object.to_string()),
+        "ranges": ranges.collect::<Vec<_>>(),
         "epochs": epochs.collect::<Vec<_>>(),
     })
 }

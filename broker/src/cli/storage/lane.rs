@@ -11,6 +11,8 @@ use s3stream::ids::{LaneId, LaneNumber};
 use s3stream::object::{AttachmentEntry, BlockKind, IndexEntry, ObjectKind, Whole, attachments, parse_whole};
 
 use crate::partition::attachment::ProducerAttachment;
+use crate::partition::checkpoint;
+use crate::partition::producer_state::ProducerStates;
 
 /// What is in a block, as far as it can be read.
 #[derive(Clone, Debug)]
@@ -19,6 +21,8 @@ pub enum BlockContents {
     Batches(Vec<BatchHeader>),
     /// What is kept beside offsets.
     Attachments(Vec<AttachmentEntry>),
+    /// The producers of a checkpoint.
+    Producers(ProducerStates),
     /// Opaque bytes.
     Opaque(Bytes),
 }
@@ -32,6 +36,14 @@ pub struct Block {
     pub contents: BlockContents,
     /// What is wrong; empty where all is well.
     pub problems: Vec<String>,
+}
+
+impl Block {
+    /// A problem of it, with which block it is.
+    pub fn said(&self, problem: &str) -> String {
+        let e = &self.entry;
+        format!("{:?} of stream {} offsets {}..{}: {problem}", e.kind, e.stream, e.base, e.end)
+    }
 }
 
 /// The lane and the number that a key names; None for other keys.
@@ -68,12 +80,13 @@ pub fn open(lane: LaneId, number: LaneNumber, bytes: Bytes) -> Result<Whole, Str
 
 /// Reads and checks every block.
 pub fn blocks(whole: &Whole) -> Vec<Block> {
-    let mut read: Vec<Block> = whole.footer.entries.iter().map(|entry| block(whole, entry)).collect();
+    let mut read: Vec<Block> = whole.footer.entries.iter().map(|entry| block(whole, entry, false)).collect();
     check_producers(&mut read);
     read
 }
 
-fn block(whole: &Whole, entry: &IndexEntry) -> Block {
+/// Reads and checks one block. A `clipped` one may go on after its entry's end.
+pub(super) fn block(whole: &Whole, entry: &IndexEntry, clipped: bool) -> Block {
     let damaged = |problem: String| Block {
         entry: *entry,
         contents: BlockContents::Opaque(Bytes::new()),
@@ -85,7 +98,7 @@ fn block(whole: &Whole, entry: &IndexEntry) -> Block {
     };
     match entry.kind {
         BlockKind::Data => {
-            let (headers, problems) = batches(entry, bytes);
+            let (headers, problems) = batches(entry, bytes, clipped);
             Block { entry: *entry, contents: BlockContents::Batches(headers), problems }
         }
         BlockKind::Attachment => match attachments(entry, &bytes) {
@@ -94,13 +107,19 @@ fn block(whole: &Whole, entry: &IndexEntry) -> Block {
             }
             Err(error) => damaged(error.to_string()),
         },
-        BlockKind::Checkpoint | BlockKind::Pointer | BlockKind::Note => {
+        BlockKind::Checkpoint => match checkpoint::decode(Some(&bytes)) {
+            Ok(states) => {
+                Block { entry: *entry, contents: BlockContents::Producers(states), problems: Vec::new() }
+            }
+            Err(error) => damaged(error.to_string()),
+        },
+        BlockKind::Pointer | BlockKind::Note => {
             Block { entry: *entry, contents: BlockContents::Opaque(bytes), problems: Vec::new() }
         }
     }
 }
 
-fn batches(entry: &IndexEntry, bytes: Bytes) -> (Vec<BatchHeader>, Vec<String>) {
+fn batches(entry: &IndexEntry, bytes: Bytes, clipped: bool) -> (Vec<BatchHeader>, Vec<String>) {
     let (mut headers, mut problems) = (Vec::new(), Vec::new());
     let mut next = entry.base as i64;
     for batch in split_batches(bytes) {
@@ -133,7 +152,8 @@ fn batches(entry: &IndexEntry, bytes: Bytes) -> (Vec<BatchHeader>, Vec<String>) 
         next = header.next_offset();
         headers.push(header);
     }
-    if next != entry.end as i64 {
+    let end = entry.end as i64;
+    if next < end || next > end && !clipped {
         problems.push(format!("its batches end at offset {next}, the index says {}", entry.end));
     }
     (headers, problems)

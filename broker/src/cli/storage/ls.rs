@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use s3stream::ids::{Incarnation, ObjectId, parse_data_key};
 use s3stream::store::Listed;
 use serde_json::{Value, json};
 
@@ -13,11 +14,11 @@ use super::bytes_text;
 pub struct Listing {
     bucket: String,
     listed: Vec<Listed>,
-    /// Every key, not areas (and lanes).
+    /// Every key, not areas (lanes, writers).
     all: bool,
 }
 
-/// Lists what is under `prefix`, to be shown by key with `all`, else by area and lane.
+/// Lists what is under `prefix`, to be shown by key with `all`, else by area, lane and writer.
 ///
 /// # Errors
 /// The store does not answer.
@@ -111,6 +112,13 @@ fn area_of(key: &str) -> (String, Option<u64>) {
     match parts[..] {
         ["meta", "snapshot", seq, _] => ("meta/snapshot".into(), seq.parse().ok()),
         ["meta", area, number] => (format!("meta/{area}"), number.parse().ok()),
+        // The part between spreads keys; an incarnation counts over all of it.
+        ["data", ..] => match parse_data_key(key) {
+            Some(ObjectId { incarnation: Incarnation { seq, index }, counter }) => {
+                (format!("data/*/{seq:020}.{index}"), Some(counter))
+            }
+            None => ("data".into(), None),
+        },
         ["wal", lane, number] => (format!("wal/{lane}"), number.parse().ok()),
         [area, _, ..] => (area.into(), None),
         _ => (key.into(), None),
@@ -119,7 +127,7 @@ fn area_of(key: &str) -> (String, Option<u64>) {
 
 #[cfg(test)]
 mod tests {
-    use s3stream::ids::{Incarnation, LaneId, LaneNumber, Nonce, commit_key, lane_key, snapshot_key};
+    use s3stream::ids::{LaneId, LaneNumber, Nonce, commit_key, data_key, lane_key, snapshot_key};
 
     use super::*;
 
@@ -134,17 +142,22 @@ mod tests {
             snapshot_key(0, "manifest"),
             lane_key(lane, LaneNumber(0)),
             lane_key(lane, LaneNumber(7)),
+            data_key(ObjectId { incarnation: lane.incarnation, counter: 3 }),
+            data_key(ObjectId { incarnation: lane.incarnation, counter: 40 }),
+            "data/odd/1".to_string(),
         ];
         let listed: Vec<Listed> = keys.into_iter().map(|key| Listed { key, len: 1024 }).collect();
         assert_eq!(
             areas_text("here", &listed),
             "here\n\
              cluster: 1 object, 1.0 KiB\n\
+             data: 1 object, 1.0 KiB\n\
+             data/*/00000000000000000001.0: 2 objects, 3 to 40, 2.0 KiB\n\
              meta: 1 object, 1.0 KiB\n\
              meta/log: 2 objects, 1 to 2, 2.0 KiB\n\
              meta/snapshot: 1 object, 0, 1.0 KiB\n\
              wal/00000000000000000001.0-00000000000000ab: 2 objects, 0 to 7, 2.0 KiB\n\
-             in all: 7 objects, 7.0 KiB\n"
+             in all: 10 objects, 10.0 KiB\n"
         );
         assert_eq!(every_key(&listed[..1]), "        1024 cluster\n");
 
@@ -152,14 +165,14 @@ mod tests {
         let json = said.json();
         assert_eq!(
             (&json["bucket"], &json["objects"], &json["bytes"]),
-            (&json!("here"), &json!(7), &json!(7168))
+            (&json!("here"), &json!(10), &json!(10240))
         );
         let odd = json!({"area": "meta", "objects": 1, "bytes": 1024, "lowest": null, "highest": null});
-        assert_eq!(json["areas"][1], odd);
+        assert_eq!(json["areas"][3], odd);
         let log = json!({"area": "meta/log", "objects": 2, "bytes": 2048, "lowest": 1, "highest": 2});
-        assert_eq!(json["areas"][2], log);
+        assert_eq!(json["areas"][4], log);
         said.all = true;
         assert_eq!(said.json()["keys"][0], json!({"key": "cluster", "bytes": 1024}));
-        assert_eq!(said.json()["keys"].as_array().map(Vec::len), Some(7));
+        assert_eq!(said.json()["keys"].as_array().map(Vec::len), Some(10));
     }
 }
