@@ -380,12 +380,6 @@ impl Partition {
         (state.producers.active(), state.producers.last_lane_object())
     }
 
-    /// Bytes of the blocks that hold what is kept.
-    pub fn size_bytes(&self) -> u64 {
-        let state = self.state.lock();
-        state.blocks.bytes_from(state.log_start_offset, u64::MAX)
-    }
-
     /// The log start that deleting up to `requested` comes to (-1: all that may be read).
     pub fn log_start_after(&self, requested: i64) -> Result<u64, TrimRefused> {
         let deletes = self.config.load().deletes;
