@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use s3stream::block_ref::{LaneRef, LaneTable};
-use s3stream::budget::Budget;
+use s3stream::budget::{Budget, Class};
 use s3stream::cache::{Stores, TailCache};
 use s3stream::catalog::{Catalog, StorageRecord};
 use s3stream::gc::{Collector, GcDials};
@@ -109,7 +109,8 @@ pub fn upload_dials(config: &BrokerConfig, lane_in_directory: bool, budget: &Bud
     let values = &config.values;
     let number = |key: &str| values.get(key).and_then(|text| text.parse::<u64>().ok());
     if let Some(bytes) = number("wal.upload.bytes") {
-        dials.bytes = bytes;
+        // A round is held in memory (I8).
+        dials.bytes = bytes.min(budget.class(Class::Merge).capacity());
     }
     dials.interval = Duration::from_millis(values.long("wal.upload.interval.ms") as u64);
     dials

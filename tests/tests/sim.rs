@@ -1,20 +1,27 @@
 //! The whole-broker simulation in `cargo test`: a bounded number of seeds, the proof that a seed repeats, and the situations
 //! that have names (SAFETY.md §8). More seeds: `cargo sim --seeds N`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use kafka_protocol::ResponseError;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{CreateTopicsRequest, InitProducerIdRequest, ProduceRequest, TopicName};
+use kafka_protocol::messages::{
+    CreateTopicsRequest, DeleteRecordsRequest, FetchRequest, InitProducerIdRequest, ProduceRequest, TopicName,
+};
 use kafka_protocol::protocol::StrBytes;
 use protocol::batch_builder::BatchBuilder;
+use s3stream::ids::{data_key, lane_prefix};
 use s3stream::sim::directory::SimVolume;
 use s3stream::sim::s3::{FakeS3, Faults, Outage};
 use tests::sim::consumer::Consumer;
 use tests::sim::history::Reader;
 use tests::sim::run::{Outcome, Rig, run};
 use tests::sim::wire::Wire;
-use tests::sim::world::{Root, TOPIC, World};
+use tests::sim::world::{Life, Root, TOPIC, World};
 use tokio::time::sleep;
 
 fn assert_good(outcome: &Outcome) {
@@ -126,9 +133,10 @@ async fn prepare(wire: &mut Wire) -> i64 {
     wire.ask(&request, 4, patience).await.expect("an answer").producer_id.0
 }
 
-/// The first batch of a producer: one record.
+/// The first batch of a producer (-1: of none): one record.
 fn produce(id: i64) -> ProduceRequest {
-    let batch = BatchBuilder::new().producer(id, 0, 0).append(1_700_000_000_000, None, Some(b"once"), &[]);
+    let batch = BatchBuilder::new().append(1_700_000_000_000, None, Some(b"once"), &[]);
+    let batch = if id >= 0 { batch.producer(id, 0, 0) } else { batch };
     let data = PartitionProduceData::default().with_records(Some(batch.build()));
     let topic = TopicProduceData::default()
         .with_name(TopicName(StrBytes::from_static_str(TOPIC)))
@@ -166,6 +174,7 @@ fn lane_prefix_503() {
     });
 }
 
+/// Nobody ends, no class of memory goes past its size, and what waited in the lane for its upload is in history soon after.
 #[test]
 fn store_down_10min() {
     scenario(4, Faults::none(), async |rig, s3| {
@@ -173,7 +182,196 @@ fn store_down_10min() {
         sleep(Duration::from_secs(600)).await;
         s3.up();
         sleep(Duration::from_secs(30)).await;
-        assert_eq!(rig.world.lives().len(), 1, "an outage of the store ends nobody");
+        assert_caught_up(rig).await;
+    });
+}
+
+/// PUTs of history fail for minutes: the lane takes what comes, until its bound; then produces are told to come again, and go
+/// on when there is room. (Not for ten minutes: then producers whose records bear old times are forgotten, as Kafka does.)
+#[test]
+fn history_down_9min() {
+    scenario(9, Faults::none(), async |rig, s3| {
+        s3.prefix_down("data/", Outage::Unavailable);
+        let trim = |rig: &Rig| lane_of(&rig.world.lives()[0]).0;
+        sleep(Duration::from_secs(5)).await;
+        let before = trim(rig);
+        sleep(Duration::from_secs(540)).await;
+        assert!(rig.world.notes().contains("RequestTimedOut"), "no produce was told to come again");
+        assert_eq!(trim(rig), before, "nothing is trimmed that is not in history");
+        s3.prefix_up("data/");
+        sleep(Duration::from_secs(30)).await;
+        assert_caught_up(rig).await;
+    });
+}
+
+/// The trim of its lane, and its durable end.
+fn lane_of(life: &Life) -> (u64, u64) {
+    let broker = life.broker().expect("it serves");
+    let image = broker.journal.image();
+    let lane = image.inner.catalog.lane(broker.incarnation).expect("registered");
+    (lane.trim.0, broker.lane.durable_below().0)
+}
+
+async fn assert_caught_up(rig: &Rig) {
+    assert_eq!(rig.world.lives().len(), 1, "an outage of the store ends nobody");
+    let life = rig.world.lives()[0].clone();
+    let durable = lane_of(&life).1;
+    sleep(Duration::from_secs(15)).await;
+    let (trim, now) = lane_of(&life);
+    assert!(durable > 0 && now > durable, "producers go on: {durable}, then {now}");
+    assert!(trim >= durable, "the lane is trimmed to {trim}, {durable} was durable long before");
+    for (class, usage) in life.broker().expect("it serves").budget.usage() {
+        assert!(usage.peak <= usage.capacity, "{class:?}: {usage:?}");
+    }
+}
+
+/// SAFETY F9 at the scale of brokers: two in a row die before anything of their lanes is in history.
+#[test]
+fn leader_dies_twice_before_upload() {
+    scenario(10, Faults::none(), async |rig, s3| {
+        s3.prefix_down("data/", Outage::Unavailable);
+        for _ in 0..3 {
+            rig.world.lives().iter().for_each(|life| rig.world.kill(life));
+            rig.world.start();
+            sleep(Duration::from_secs(6)).await;
+            assert!(lane_of(&rig.world.lives()[0]).1 > 0, "it takes records");
+        }
+        let ended = |rig: &Rig| {
+            let broker = rig.world.lives()[0].broker().expect("it serves");
+            let image = broker.journal.image();
+            image.inner.catalog.lanes().filter(|(_, lane)| !lane.is_open() && !lane.is_spent()).count()
+        };
+        assert!(ended(rig) >= 2, "{} ended lanes hold something", ended(rig));
+        s3.prefix_up("data/");
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!(ended(rig), 0, "all ended lanes are uploaded");
+        assert_caught_up(rig).await;
+    });
+}
+
+/// SAFETY F6: a process stops between the PUT of an object of history and the commit that makes it count. Its successor
+/// sweeps the object, and uploads from the lane what was in it; what the stopped one says later is refused.
+#[test]
+fn scrub_vs_paused_upload() {
+    scenario(11, Faults::none(), async |rig, s3| {
+        let zombie = rig.world.lives()[0].clone();
+        let known = |life: &Life, key: &str| {
+            let broker = life.broker().expect("it serves");
+            let image = broker.journal.image();
+            image.inner.catalog.objects().any(|(object, _)| data_key(object) == key)
+        };
+        s3.prefix_down("meta/", Outage::Unavailable);
+        let orphan = loop {
+            sleep(Duration::from_millis(5)).await;
+            let objects = s3.objects();
+            let mut history = objects.keys().filter(|key| key.starts_with("data/"));
+            if let Some(key) = history.find(|key| !known(&zombie, key)) {
+                break key.clone();
+            }
+        };
+        rig.world.pause(&zombie);
+        s3.prefix_up("meta/");
+        let successor = rig.world.start();
+        sleep(Duration::from_secs(20)).await;
+        assert!(successor.broker().is_some(), "{}", rig.world.notes());
+        assert!(!s3.objects().contains_key(&orphan), "{orphan} was never introduced and is still there");
+        rig.world.resume(&zombie);
+        sleep(Duration::from_secs(10)).await;
+        assert!(!known(&successor, &orphan), "{orphan} was introduced after it was swept");
+        let broker = successor.broker().expect("it serves");
+        let image = broker.journal.image();
+        let mut lanes = image.inner.catalog.lanes();
+        assert!(lanes.all(|(_, lane)| lane.is_open() || lane.is_spent()), "what was in it is not uploaded");
+    });
+}
+
+/// A world of one partition, and its process when it serves.
+async fn one_partition(seed: u64) -> (FakeS3, Arc<World>, Arc<Life>) {
+    let s3 = FakeS3::new(seed, Faults::none());
+    let world = World::new(seed, Root::S3(s3.clone()), None, 1);
+    let life = world.start();
+    serving(&life).await;
+    (s3, world, life)
+}
+
+async fn serving(life: &Life) {
+    while life.incarnation().is_none() {
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// SAFETY F15: records go by retention, before and after their upload, and their lanes and objects with them. Their producer
+/// is known all the same: what it sends again is not written again.
+#[test]
+fn checkpoint_outlives_retention() {
+    for uploaded_first in [true, false] {
+        s3stream::sim::run(async {
+            let (s3, world, mut life) = one_partition(12).await;
+            let mut wire = world.connect_to(&life).expect("it serves");
+            let id = prepare(&mut wire).await;
+            let patience = Duration::from_secs(20);
+            for round in 0..3 {
+                let answer = wire.ask(&produce(id), 9, patience).await.expect("an answer");
+                let told = &answer.responses[0].partition_responses[0];
+                assert_eq!((told.error_code, told.base_offset), (0, 0), "life {round}");
+                if round == 0 {
+                    if uploaded_first {
+                        sleep(Duration::from_secs(5)).await;
+                    }
+                    let all = DeleteRecordsPartition::default().with_offset(-1);
+                    let name = TopicName(StrBytes::from_static_str(TOPIC));
+                    let topic = DeleteRecordsTopic::default().with_name(name).with_partitions(vec![all]);
+                    let request =
+                        DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
+                    let answer = wire.ask(&request, 2, patience).await.expect("an answer");
+                    assert_eq!(answer.topics[0].partitions[0].low_watermark, 1);
+                }
+                // Long enough for the upload, and for lane and objects to be deleted.
+                sleep(Duration::from_secs(60)).await;
+                let lane = lane_prefix(life.broker().expect("it serves").lane.id());
+                assert!(!s3.objects().keys().any(|key| key.starts_with(&lane)), "life {round}: {lane}");
+                world.kill(&life);
+                life = world.start();
+                serving(&life).await;
+                wire = world.connect_to(&life).expect("it serves");
+            }
+            let end = Consumer::new(&world, Reader::Tail(0)).latest(&mut wire).await.expect("an answer");
+            assert_eq!(end, [(0, 1)]);
+        });
+    }
+}
+
+/// An object of history that is gone while the journal still names it is an error that the client is told, not silence.
+#[test]
+fn a_reader_is_told_that_history_is_gone() {
+    s3stream::sim::run(async {
+        let (s3, world, life) = one_partition(13).await;
+        let mut wire = world.connect_to(&life).expect("it serves");
+        prepare(&mut wire).await;
+        let patience = Duration::from_secs(60);
+        // Without a producer: the object has no checkpoint that the next start would miss.
+        wire.ask(&produce(-1), 9, patience).await.expect("an answer");
+        sleep(Duration::from_secs(5)).await;
+        world.kill(&life);
+        let life = world.start();
+        serving(&life).await;
+        let history: Vec<String> = s3.objects().into_keys().filter(|key| key.starts_with("data/")).collect();
+        assert_eq!(history.len(), 1, "{history:?}");
+        history.iter().for_each(|key| s3.remove(key));
+        let mut wire = world.connect_to(&life).expect("it serves");
+        let partition = FetchPartition::default().with_fetch_offset(0).with_partition_max_bytes(1 << 20);
+        let name = TopicName(StrBytes::from_static_str(TOPIC));
+        let topic = FetchTopic::default().with_topic(name).with_partitions(vec![partition]);
+        let request = FetchRequest::default()
+            .with_replica_id((-1).into())
+            .with_max_wait_ms(20_000)
+            .with_min_bytes(1)
+            .with_max_bytes(1 << 20)
+            .with_session_epoch(-1)
+            .with_topics(vec![topic]);
+        let answer = wire.ask(&request, 12, patience).await.expect("an answer");
+        let told = ResponseError::try_from_code(answer.responses[0].partitions[0].error_code);
+        assert_eq!(told, Some(ResponseError::KafkaStorageError));
     });
 }
 

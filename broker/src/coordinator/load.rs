@@ -52,7 +52,12 @@ pub async fn load(
             true => {
                 let image = broker.journal.image();
                 let read = image.inner.catalog.history(partition.stream, offset as u64, STEP_BYTES as u64);
-                broker.history.blocks(&read).await.map_err(|e| LoadError::Read(e.to_string()))?
+                match read.ranges.is_empty() {
+                    true => partition.above_history(STEP_BYTES),
+                    false => {
+                        broker.history.blocks(&read).await.map_err(|e| LoadError::Read(e.to_string()))?
+                    }
+                }
             }
         };
         let blocks = read(broker, &blocks).await?;

@@ -12,7 +12,7 @@ use s3stream::block_ref::BlockRef;
 use s3stream::budget::{Class, Permit};
 use s3stream::cache::ReadError;
 use s3stream::history::HistoryRead;
-use s3stream::ids::StreamId;
+use s3stream::ids::{StreamId, data_key};
 use tokio::time::Instant;
 
 use super::session::{FetchSlots, Load, TopicKey};
@@ -168,6 +168,13 @@ impl Looked {
         let known: usize = self.blocks.iter().map(|b| b.length as usize).sum();
         known + self.history.as_ref().map_or(0, |read| read.bytes_max as usize)
     }
+
+    /// Does this object hold any of it, by the image at hand? If that is not there it is gone, and nothing is elsewhere.
+    fn is_in(&self, broker: &Broker, key: &str) -> bool {
+        let ranges = self.history.iter().flat_map(|read| &read.ranges);
+        self.blocks.iter().any(|block| broker.reader.key(block) == key)
+            || ranges.map(|at| data_key(at.range.object)).any(|of_range| of_range == key)
+    }
 }
 
 fn find(broker: &Arc<Broker>, slots: &mut FetchSlots, slot: u32, room: usize) -> Result<Looked, Gathered> {
@@ -190,6 +197,7 @@ fn find(broker: &Arc<Broker>, slots: &mut FetchSlots, slot: u32, room: usize) ->
         let read = image.inner.catalog.history(partition.stream, wanted.offset as u64, bytes as u64);
         match broker.history.known(&read) {
             Some(known) => blocks = known,
+            None if read.ranges.is_empty() => blocks = partition.above_history(bytes),
             None => history = Some(read),
         }
     }
@@ -221,7 +229,7 @@ fn take(
             Loaded::Bytes(bytes) => in_memory = bytes,
             Loaded::UnderWay => return waiting(slots, slot, looked.offsets),
             // It went while it was looked up: an image later it is elsewhere (DESIGN §7).
-            Loaded::Failed(ReadError::Missing { .. }) if looked.partition.moved_since(offset) => {
+            Loaded::Failed(ReadError::Missing { key, .. }) if !looked.is_in(broker, &key) => {
                 slots.interest.mark(slot, 0);
                 return Gathered::empty(looked.offsets);
             }

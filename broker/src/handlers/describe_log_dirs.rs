@@ -18,7 +18,9 @@ use super::group_reply::encoded;
 use super::{text, topic_name};
 use crate::broker::Broker;
 use crate::dispatch::{Close, RequestContext};
+use crate::partition::Partition;
 use crate::partition::table::Topic;
+use crate::retention::task::units;
 use crate::server::reply_queue::Reply;
 
 /// Room that is not known (`DescribeLogDirsResponse.UNKNOWN_VOLUME_BYTES`).
@@ -59,12 +61,12 @@ pub fn handle(
 fn topics(broker: &Broker, request: DescribeLogDirsRequest) -> Vec<DescribeLogDirsTopic> {
     let table = broker.partitions.load();
     let mut described: Vec<DescribeLogDirsTopic> = match request.topics {
-        None => table.topics().map(|t| describe(t, |_| true)).collect(),
+        None => table.topics().map(|t| describe(broker, t, |_| true)).collect(),
         Some(asked) => asked
             .into_iter()
             .filter_map(|asked| {
                 let wanted: HashSet<i32> = asked.partitions.into_iter().collect();
-                Some(describe(table.topic(&asked.topic)?, |index| wanted.contains(&index)))
+                Some(describe(broker, table.topic(&asked.topic)?, |index| wanted.contains(&index)))
             })
             .collect(),
     };
@@ -74,11 +76,16 @@ fn topics(broker: &Broker, request: DescribeLogDirsRequest) -> Vec<DescribeLogDi
     described
 }
 
-fn describe(topic: &Topic, wanted: impl Fn(i32) -> bool) -> DescribeLogDirsTopic {
+/// Bytes of what is durable and kept, wherever it lies.
+fn size_bytes(broker: &Broker, partition: &Partition) -> u64 {
+    units(broker, partition).iter().map(|unit| unit.bytes).sum()
+}
+
+fn describe(broker: &Broker, topic: &Topic, wanted: impl Fn(i32) -> bool) -> DescribeLogDirsTopic {
     let partitions = topic.partitions.iter().filter(|p| wanted(p.index)).map(|p| {
         DescribeLogDirsPartition::default()
             .with_partition_index(p.index)
-            .with_partition_size(p.size_bytes() as i64)
+            .with_partition_size(size_bytes(broker, p) as i64)
             .with_offset_lag(0)
             .with_is_future_key(false)
     });

@@ -324,9 +324,11 @@ impl Partition {
         blocks.map(unit).collect()
     }
 
-    /// Was what lies at `offset` uploaded, so that it may be elsewhere than it was when it was looked up?
-    pub fn moved_since(&self, offset: i64) -> bool {
-        (offset as u64) < self.state.lock().uploaded_below
+    /// About `max_bytes` of the first blocks that the partition knows itself: what follows where history ends before them,
+    /// by a loss that was accepted.
+    pub fn above_history(&self, max_bytes: usize) -> Vec<BlockRef> {
+        let blocks = &self.state.lock().blocks;
+        blocks.lookup(blocks.floor(), max_bytes as u64).unwrap_or_default()
     }
 
     /// Where the blocks that this partition knows begin: below is history.
@@ -378,12 +380,6 @@ impl Partition {
     pub fn active_producers(&self) -> (Vec<ActiveProducer>, Option<LaneNumber>) {
         let state = self.state.lock();
         (state.producers.active(), state.producers.last_lane_object())
-    }
-
-    /// Bytes of the blocks that hold what is kept.
-    pub fn size_bytes(&self) -> u64 {
-        let state = self.state.lock();
-        state.blocks.bytes_from(state.log_start_offset, u64::MAX)
     }
 
     /// The log start that deleting up to `requested` comes to (-1: all that may be read).

@@ -73,7 +73,7 @@ async fn round(broker: &Arc<Broker>, now_ms: i64) {
 }
 
 /// All that is durable and kept of a partition: ranges of objects, then blocks of the lane.
-fn units(broker: &Broker, partition: &Partition) -> Vec<Unit> {
+pub fn units(broker: &Broker, partition: &Partition) -> Vec<Unit> {
     let image = broker.journal.image();
     let Some(state) = image.inner.catalog.stream(partition.stream) else { return Vec::new() };
     let ranges = state.ranges.iter();

@@ -223,6 +223,11 @@ impl Reader {
         self.0.tail.has(block)
     }
 
+    /// The key of the object that holds the block.
+    pub fn key(&self, block: &BlockRef) -> String {
+        self.0.lanes.key(block.lane, block.number).1
+    }
+
     /// The bytes of all these blocks, in their order; loads what is not in memory. Dropping the call leaves a load to
     /// others who wait for it, and ends it when there are none.
     ///

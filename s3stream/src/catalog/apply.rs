@@ -289,10 +289,7 @@ impl Catalog {
         incarnation: Incarnation,
         trim: LaneNumber,
     ) -> Result<(), Illegal> {
-        let lane = self.check_trim(at, incarnation, trim)?;
-        let lost = lane.lost.iter().copied().filter(|number| *number >= trim).collect();
-        let lane = LaneState { lost, ..lane.clone() };
-        self.lanes.insert(incarnation, lane);
+        self.check_trim(at, incarnation, trim)?;
         self.set_trim(incarnation, trim);
         Ok(())
     }

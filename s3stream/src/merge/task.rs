@@ -81,7 +81,12 @@ impl Merger {
         let default = MergeDials::default();
         // As much as an upload holds at a time: both fit into the class together.
         let share = (budget.class(Class::Merge).capacity() / 2).max(1 << 20);
-        MergeDials { max_object_bytes: default.max_object_bytes.min(share), ..default }
+        MergeDials {
+            max_object_bytes: default.max_object_bytes.min(share),
+            // An object is composed in memory, cold ones too (I8).
+            cold_object_bytes: default.cold_object_bytes.min(share),
+            ..default
+        }
     }
 
     /// Merges for as long as the process lives.
@@ -234,6 +239,23 @@ impl Merger {
             Ok(Create::Mine) => Ok(()),
             Ok(Create::Foreign(_)) => Err(failed("it is somebody else's".into())),
             Err(error) => Err(failed(error.to_string())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever is merged, what one output holds fits into the class beside an upload.
+    #[test]
+    fn no_output_is_larger_than_its_share_of_memory() {
+        for total in [64 << 20, 1 << 30, 64 << 30] {
+            let budget = Budget::new(total);
+            let share = budget.class(Class::Merge).capacity() / 2;
+            let dials = Merger::dials(&budget);
+            let largest = dials.max_object_bytes.max(dials.cold_object_bytes);
+            assert!(largest <= share.max(1 << 20), "{largest} of {share} bytes with a budget of {total}");
         }
     }
 }

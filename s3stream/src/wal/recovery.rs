@@ -62,8 +62,8 @@ pub struct Recovered {
 pub struct RecoveredStream {
     /// Its blocks. Its end is where the next epoch begins: max(log start, uploaded end, end in the sealed lanes).
     pub index: StreamIndex,
-    /// All attachments that the lanes hold of it, in the order of offsets; those below the log start too, since state is
-    /// replayed from dead records as well (SAFETY F15).
+    /// All attachments that the lanes hold of it above what was uploaded, in the order of offsets; those below the log start
+    /// too, since state is replayed from dead records as well (SAFETY F15). What is below is in the checkpoint.
     pub attachments: Vec<AttachmentEntry>,
 }
 

@@ -60,6 +60,11 @@ impl Life {
         *self.incarnation.lock()
     }
 
+    /// What serves in it; None before it serves.
+    pub fn broker(&self) -> Option<Arc<Broker>> {
+        self.broker.lock().clone()
+    }
+
     /// Is it stopped for now?
     pub fn is_paused(&self) -> bool {
         *self.paused.lock()

@@ -37,7 +37,7 @@ pub static KEYS: &[ConfigDef] = &[
         .doc("A second, faster store for lanes, as a URL; the same as storage where this is not set."),
     unset("wal.upload.bytes", Long).at_least(65536).doc(
         "The lane is uploaded at so many bytes; where not set, 64 MiB in a directory, 256 MiB elsewhere, and less with a \
-         small memory.budget.bytes. From four times as much on, produces wait.",
+         small memory.budget.bytes, of which a round takes its part. From four times as much on, produces wait.",
     ),
     key("wal.upload.interval.ms", Long, "60000")
         .at_least(1)

@@ -74,7 +74,8 @@ impl<'a> Fold<'a> {
     }
 
     /// The attachments of one stream in an object. Those below the log start count: state is replayed from dead records
-    /// too (SAFETY F15).
+    /// too (SAFETY F15). Those below the end of what was uploaded do not: its checkpoint has them, and the lane keeps them
+    /// where a process ended between two objects of one upload, which trims with the last.
     pub fn attachments(
         &mut self,
         lane: usize,
@@ -85,7 +86,8 @@ impl<'a> Fold<'a> {
         let Some((stream, epoch)) = self.place(lane, number, entry) else { return };
         let stream = &mut self.streams[stream];
         let end = stream.clip.epochs[epoch].end.unwrap_or(u64::MAX);
-        let counts = |attachment: &AttachmentEntry| attachment.offset < end;
+        let base = stream.clip.base;
+        let counts = |attachment: &AttachmentEntry| base <= attachment.offset && attachment.offset < end;
         stream
             .attachments
             .extend(attachments.into_iter().filter(counts).map(|attachment| (epoch, attachment)));
@@ -102,7 +104,7 @@ impl<'a> Fold<'a> {
         let Some((stream, epoch)) = self.place(lane, number, entry) else { return };
         let stream = &mut self.streams[stream];
         let void = stream.clip.epochs[epoch].end.is_some_and(|end| entry.base >= end);
-        if !void {
+        if !void && entry.end > stream.clip.base {
             stream.blocked.push(self.lanes.blocked(lane, number, format!("its attachments: {why}"), false));
         }
     }

@@ -309,6 +309,36 @@ async fn a_stream_that_went_and_came_back_is_in_epoch_order() {
     assert_eq!(c.read().await[&0].1, "0/0:0-10;0/1:10-20;0/2:20-30;");
 }
 
+/// An upload of several objects trims with the last: a process that ends in between leaves in its lane what the checkpoint
+/// has already. Replayed again it would take the place of older batches, and their retries would not be known.
+#[tokio::test]
+async fn what_was_uploaded_is_not_replayed_again_though_the_lane_was_not_trimmed() {
+    let mut c = Cluster::new();
+    let l = c.join();
+    c.create(0, l);
+    c.append(l, 0, 0, 10);
+    c.attach(l, 0, 3, b"a");
+    c.attach(l, 0, 7, b"b");
+    c.cut(l);
+    c.append(l, 0, 10, 20);
+    c.attach(l, 0, 13, b"c");
+    c.cut(l);
+    let incarnation = Incarnation { seq: l, index: 0 };
+    let (stream, epoch) = (StreamId(0), StreamEpoch(0));
+    let (start, end, bytes, max_timestamp) = (0, 10, 8, -1);
+    let parts = vec![ObjectPart { stream, epoch, start, end, bytes, max_timestamp, checkpoint: true }];
+    let object = NewObject { id: ObjectId { incarnation, counter: 0 }, store: StoreId(0), len: 100 };
+    let (from, trim) = (LaneNumber(0), LaneNumber(0));
+    c.apply(l, StorageRecord::LaneUploaded { incarnation, from, trim, object, parts });
+    let m = c.join();
+    c.fence(l, m);
+    let (recovered, _) = c.recover().await.unwrap();
+    let recovered = &recovered.streams[&stream];
+    let attached: Vec<u64> = recovered.attachments.iter().map(|attachment| attachment.offset).collect();
+    let blocks: Vec<u64> = recovered.index.blocks().map(|block| block.base).collect();
+    assert_eq!((attached, blocks), (vec![13], vec![10]));
+}
+
 #[tokio::test]
 async fn what_is_below_the_log_start_is_neither_read_nor_missed() {
     let mut c = Cluster::new();
