@@ -148,8 +148,11 @@ mod tests {
         }
     }
 
-    /// (stream, start, end, bytes) of the parts, and how many blocks.
-    fn planned(sources: &[Vec<IndexEntry>], object_bytes: u64) -> Vec<(Vec<(u64, u64, u64, u64)>, usize)> {
+    /// Stream, start, end and bytes of a part.
+    type Part = (u64, u64, u64, u64);
+
+    /// The parts of each object, and how many blocks it has.
+    fn planned(sources: &[Vec<IndexEntry>], object_bytes: u64) -> Vec<(Vec<Part>, usize)> {
         let sources: Vec<SourceIndex<'_>> = (0..)
             .map(LaneNumber)
             .zip(sources)

@@ -13,7 +13,7 @@ use crate::cache::Stores;
 use crate::catalog::Catalog;
 use crate::env::Env;
 use crate::ids::{ObjectId, StoreId, StreamId, data_key};
-use crate::object::{BlockKind, TailParse, parse_tail};
+use crate::object::{BlockKind, IndexEntry, TailParse, parse_tail};
 use crate::store::{StoreError, retry};
 
 /// Why a checkpoint is not at hand.
@@ -102,8 +102,9 @@ async fn read_object(
     let mut found = BTreeMap::new();
     for stream in &streams {
         let not_there = |why: String| CheckpointError::NotThere { key: key.clone(), stream: *stream, why };
-        let of = footer.entries.iter().filter(|e| e.kind == BlockKind::Checkpoint && e.stream == *stream);
-        let entry = of.last().ok_or_else(|| not_there("it is not in the index".into()))?;
+        let mine = |e: &&IndexEntry| e.kind == BlockKind::Checkpoint && e.stream == *stream;
+        let entry =
+            footer.entries.iter().rfind(mine).ok_or_else(|| not_there("it is not in the index".into()))?;
         let block =
             footer.block_in_tail(&tail, entry).ok_or_else(|| not_there("the tail ends above it".into()))?;
         let block = block.map_err(|error| not_there(error.to_string()))?;
