@@ -2,7 +2,7 @@
 //!
 //! | feature | levels | what it is |
 //! |---|---|---|
-//! | `aquifer.version` | 1–3 | the journal's feature level: records, formats and messages in use (DESIGN §3) |
+//! | `aquifer.version` | 1–4 | the journal's feature level: records, formats and messages in use (DESIGN §3) |
 //! | `metadata.version` | 27 | Kafka's, for its tools: the APIs are those of 4.1-IV1. No level of it is switched on or off here |
 //!
 //! `transaction.version`, `group.version` and the like are not said: what they would switch on is not served.
@@ -155,8 +155,8 @@ mod tests {
             (2, &[(AQUIFER_VERSION, 1, Upgrade)], Err("without setting the upgrade type")),
             (2, &[(AQUIFER_VERSION, 1, SafeDowngrade)], Err("Refusing")),
             (2, &[(AQUIFER_VERSION, 1, UnsafeDowngrade)], Err("Refusing")),
-            (2, &[(AQUIFER_VERSION, 4, Upgrade)], Err("only supports versions 1-3")),
-            (2, &[(AQUIFER_VERSION, 0, UnsafeDowngrade)], Err("only supports versions 1-3")),
+            (2, &[(AQUIFER_VERSION, 5, Upgrade)], Err("only supports versions 1-4")),
+            (2, &[(AQUIFER_VERSION, 0, UnsafeDowngrade)], Err("only supports versions 1-4")),
             (2, &[(AQUIFER_VERSION, -1, Upgrade)], Err("less than 0")),
             (2, &[(AQUIFER_VERSION, 2, Unknown)], Err("upgrade type")),
             (2, &[(METADATA_VERSION, 26, SafeDowngrade)], Err("27-27")),

@@ -210,6 +210,9 @@ impl Catalog {
                 self.release_objects(at, incarnation, below)
             }
             StorageRecord::ObjectsDeleted { ref objects } => self.delete_objects(objects),
+            StorageRecord::StreamRewritten { stream, epoch, start, end, cleaned, ref objects } => {
+                self.rewrite(at, (stream, epoch), (start, end), cleaned, objects)
+            }
         }
     }
 
@@ -348,7 +351,8 @@ impl Catalog {
         let epoch = StreamEpoch(0);
         let lanes = Arc::from([LaneEntry { epoch, incarnation: owner, sealed: None }]);
         let ranges = Arc::from([]);
-        let state = StreamState { owner, epoch, start: 0, base: 0, lanes, ranges, checkpoint: None };
+        let state =
+            StreamState { owner, epoch, start: 0, base: 0, lanes, ranges, checkpoint: None, cleaned: 0 };
         self.streams.insert(stream, state);
         self.next_stream = StreamId(next);
         Ok(())

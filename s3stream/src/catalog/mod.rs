@@ -148,6 +148,8 @@ pub struct StreamState {
     pub ranges: Arc<[StreamRange]>,
     /// The object with the checkpoint that is valid at the end of what was uploaded; None: there the state is empty.
     pub checkpoint: Option<ObjectId>,
+    /// What is below was rewritten as far as it has to be until something follows it (log compaction); 0: never.
+    pub cleaned: u64,
 }
 
 /// One epoch of a stream in one lane.

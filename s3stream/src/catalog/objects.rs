@@ -279,6 +279,71 @@ impl Catalog {
         Ok(())
     }
 
+    /// Ranges take the place of others of the same stream, offset for offset, epoch for epoch. A merge meanwhile does no harm
+    /// where it kept to the same bounds: it moves bytes and changes none.
+    pub(super) fn rewrite(
+        &mut self,
+        at: MutationPoint,
+        (stream, epoch): (StreamId, StreamEpoch),
+        (start, end): (u64, u64),
+        cleaned: u64,
+        objects: &[(NewObject, Vec<ObjectPart>)],
+    ) -> Result<(), Illegal> {
+        let mut state = self.streams.get(&stream).cloned().ok_or(Illegal::UnknownStream(stream))?;
+        proposed_by(at, Some(state.owner))?;
+        self.live(state.owner)?;
+        if state.epoch != epoch {
+            return Err(Illegal::OtherEpoch { stream, current: state.epoch, given: epoch });
+        }
+        let mut parts: Vec<(ObjectId, ObjectPart)> = Vec::new();
+        for (at_object, (object, its_parts)) in objects.iter().enumerate() {
+            self.check_introducible(at, object)?;
+            if objects[..at_object].iter().any(|(earlier, _)| earlier.id == object.id) {
+                return Err(Illegal::NotIntroducible(object.id));
+            }
+            check_order(object.id, its_parts, |_| false)?;
+            let follows = parts.last().is_none_or(|(_, last)| {
+                its_parts.first().is_none_or(|first| last.end <= first.start && last.epoch <= first.epoch)
+            });
+            if !follows || its_parts.iter().any(|part| part.stream != stream || part.checkpoint) {
+                return Err(Illegal::PartsOutOfOrder(object.id));
+            }
+            parts.extend(its_parts.iter().map(|part| (object.id, *part)));
+        }
+        if cleaned < state.cleaned || cleaned > state.base {
+            return Err(Illegal::OffsetGoesBack { stream, reached: state.cleaned, given: cleaned });
+        }
+        let shrinks = Illegal::CoverageShrinks { stream, start, end };
+        let from = state.ranges.partition_point(|range| range.end <= start);
+        let until = state.ranges.partition_point(|range| range.start < end).max(from);
+        let old = &state.ranges[from..until];
+        if old.iter().any(|range| range.start < start || range.end > end) {
+            return Err(shrinks);
+        }
+        // Below the log start all is dead: the ranges went, and so do the parts.
+        parts.retain(|(_, part)| part.end > state.start);
+        let kept = || parts.iter().map(|(_, part)| part);
+        let had = runs(state.start, old.iter().map(|range| (range.start, range.end, range.epoch)));
+        let has = runs(state.start, kept().map(|part| (part.start, part.end, part.epoch)));
+        // A first part that begins lower than the range it replaces would reach into what lies before.
+        let reaches_below = kept().next().is_some_and(|part| part.start < start);
+        if had.is_empty() || had != has || reaches_below {
+            return Err(shrinks);
+        }
+        let unreferenced: Vec<ObjectId> = old.iter().map(|range| range.object).collect();
+        let ranges = state.ranges[..from].iter().copied();
+        let ranges = ranges.chain(parts.iter().map(|(object, part)| part.range(*object)));
+        state.ranges = ranges.chain(state.ranges[until..].iter().copied()).collect();
+        state.cleaned = cleaned;
+        self.streams.insert(stream, state);
+        for (object, _) in objects {
+            let references = parts.iter().filter(|(id, _)| *id == object.id).count();
+            self.introduce(object, references as u32);
+        }
+        self.unreference(unreferenced);
+        Ok(())
+    }
+
     pub(super) fn release_objects(
         &mut self,
         at: MutationPoint,
@@ -333,6 +398,19 @@ impl Catalog {
             false => Err(Illegal::NotIntroducible(object.id)),
         }
     }
+}
+
+/// Offsets by epoch, whatever pieces they come in: neighbours are joined, and what is below `from` does not count.
+fn runs(from: u64, pieces: impl Iterator<Item = (u64, u64, StreamEpoch)>) -> Vec<(u64, u64, StreamEpoch)> {
+    let mut runs: Vec<(u64, u64, StreamEpoch)> = Vec::new();
+    for (start, end, epoch) in pieces {
+        let start = start.max(from);
+        match runs.last_mut() {
+            Some(last) if (last.1, last.2) == (start, epoch) => last.1 = end,
+            _ => runs.push((start, end, epoch)),
+        }
+    }
+    runs
 }
 
 /// By stream, epoch and offset; `bare` parts alone may be without records.

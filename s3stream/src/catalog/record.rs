@@ -167,6 +167,23 @@ pub enum StorageRecord {
         /// Which, ascending.
         objects: Vec<ObjectId>,
     },
+    /// Id 19: What objects hold of one stream in [`start`, `end`) was written anew, with fewer records at the same offsets.
+    /// Proposed by the stream's owner, in the epoch that it was planned in: what a later owner has rewritten since is never
+    /// undone.
+    StreamRewritten {
+        /// Which.
+        stream: StreamId,
+        /// The stream's epoch.
+        epoch: StreamEpoch,
+        /// Where its first range begins.
+        start: u64,
+        /// Where its last ends.
+        end: u64,
+        /// What is below was rewritten as far as it ever has to be: [`super::StreamState::cleaned`] from now on.
+        cleaned: u64,
+        /// The objects, of the proposer, each with what is in it, by offset: together as many offsets of the same epochs.
+        objects: Vec<(NewObject, Vec<ObjectPart>)>,
+    },
 }
 
 impl StorageRecord {
@@ -191,6 +208,7 @@ impl StorageRecord {
             StorageRecord::ObjectsMerged { .. } => 16,
             StorageRecord::ObjectsReleased { .. } => 17,
             StorageRecord::ObjectsDeleted { .. } => 18,
+            StorageRecord::StreamRewritten { .. } => 19,
         }
     }
 }
@@ -266,16 +284,21 @@ impl Record for StorageRecord {
             }
             StorageRecord::ObjectsMerged { sources, objects } => {
                 put_objects(out, sources);
-                out.put_u32(objects.len() as u32);
-                for (object, parts) in objects {
-                    put_new_object(out, object, parts);
-                }
+                put_new_objects(out, objects);
             }
             StorageRecord::ObjectsReleased { incarnation, below } => {
                 put_incarnation(out, *incarnation);
                 out.put_u64(*below);
             }
             StorageRecord::ObjectsDeleted { objects } => put_objects(out, objects),
+            StorageRecord::StreamRewritten { stream, epoch, start, end, cleaned, objects } => {
+                out.put_u64(stream.0);
+                out.put_u32(epoch.0);
+                out.put_u64(*start);
+                out.put_u64(*end);
+                out.put_u64(*cleaned);
+                put_new_objects(out, objects);
+            }
         }
     }
 
@@ -338,12 +361,22 @@ fn decode_fields(fields: &mut Fields) -> Result<StorageRecord, DecodeError> {
         }
         16 => {
             let sources = object_ids(fields)?;
-            let count = fields.count(NEW_OBJECT_BYTES_MIN)?;
-            let objects = (0..count).map(|_| new_object(fields)).collect::<Result<_, _>>()?;
-            StorageRecord::ObjectsMerged { sources, objects }
+            StorageRecord::ObjectsMerged { sources, objects: new_objects(fields)? }
         }
         17 => StorageRecord::ObjectsReleased { incarnation: fields.incarnation()?, below: fields.u64()? },
         18 => StorageRecord::ObjectsDeleted { objects: object_ids(fields)? },
+        19 => {
+            let (stream, epoch) = (StreamId(fields.u64()?), StreamEpoch(fields.u32()?));
+            let (start, end, cleaned) = (fields.u64()?, fields.u64()?, fields.u64()?);
+            StorageRecord::StreamRewritten {
+                stream,
+                epoch,
+                start,
+                end,
+                cleaned,
+                objects: new_objects(fields)?,
+            }
+        }
         other => return Err(DecodeError::unknown(format!("storage record {other}"))),
     })
 }
@@ -380,6 +413,15 @@ fn put_new_object(out: &mut BytesMut, object: &NewObject, parts: &[ObjectPart]) 
         out.put_i64(part.max_timestamp);
         out.put_u8(u8::from(part.checkpoint));
     }
+}
+
+fn put_new_objects(out: &mut BytesMut, objects: &[(NewObject, Vec<ObjectPart>)]) {
+    out.put_u32(objects.len() as u32);
+    objects.iter().for_each(|(object, parts)| put_new_object(out, object, parts));
+}
+
+fn new_objects(fields: &mut Fields) -> Result<Vec<(NewObject, Vec<ObjectPart>)>, DecodeError> {
+    (0..fields.count(NEW_OBJECT_BYTES_MIN)?).map(|_| new_object(fields)).collect()
 }
 
 fn new_object(fields: &mut Fields) -> Result<(NewObject, Vec<ObjectPart>), DecodeError> {
@@ -601,6 +643,22 @@ mod tests {
                 StorageRecord::ObjectsDeleted { objects: vec![object] },
                 "0012 00000001 0000000000000022 00000003 0000000000000009",
             ),
+            (
+                StorageRecord::StreamRewritten {
+                    stream,
+                    epoch: StreamEpoch(7),
+                    start: 0x70,
+                    end: 0x77,
+                    cleaned: 0x99,
+                    objects: vec![(
+                        NewObject { id: object, store: StoreId(1), len: 0x88 },
+                        vec![ObjectPart { checkpoint: false, ..part }],
+                    )],
+                },
+                "0013 0000000000000033 00000007 0000000000000070 0000000000000077 0000000000000099 \
+                 00000001 0000000000000022 00000003 0000000000000009 01 0000000000000088 00000001 \
+                 0000000000000033 00000006 0000000000000070 0000000000000077 0000000000000080 ffffffffffffffff 00",
+            ),
         ]
     }
 
@@ -620,7 +678,7 @@ mod tests {
             ids.push(record.id());
         }
         ids.dedup();
-        assert_eq!(ids, (1..=18).collect::<Vec<u16>>(), "every record is among the golden ones");
+        assert_eq!(ids, (1..=19).collect::<Vec<u16>>(), "every record is among the golden ones");
     }
 
     #[test]

@@ -154,6 +154,16 @@ pub(super) fn merge(sources: &[ObjectId], objects: &[(ObjectId, &[ObjectPart])])
     let objects = objects.iter().map(|(id, parts)| (new_object(*id), parts.to_vec())).collect();
     StorageRecord::ObjectsMerged { sources: sources.to_vec(), objects }
 }
+/// `cleaned` is the end.
+pub(super) fn rewrite(
+    (stream, epoch): (u64, u32),
+    (start, end): (u64, u64),
+    objects: &[(ObjectId, &[ObjectPart])],
+) -> StorageRecord {
+    let (stream, epoch, cleaned) = (StreamId(stream), StreamEpoch(epoch), end);
+    let objects = objects.iter().map(|(id, parts)| (new_object(*id), parts.to_vec())).collect();
+    StorageRecord::StreamRewritten { stream, epoch, start, end, cleaned, objects }
+}
 pub(super) fn release(of: u64, below: u64) -> StorageRecord {
     StorageRecord::ObjectsReleased { incarnation: incarnation(of), below }
 }
@@ -185,6 +195,7 @@ pub(super) fn check_objects(catalog: &Catalog) {
             assert!(range.end > state.start, "a dead range of stream {stream}: {state:?}");
             after = range.end;
         }
+        assert!(state.cleaned <= state.base, "stream {stream} is clean above what was uploaded: {state:?}");
         assert!(after <= state.base, "stream {stream} has more than was uploaded: {state:?}");
         assert!(state.ranges.windows(2).all(|pair| pair[0].epoch <= pair[1].epoch), "{state:?}");
         for object in state.ranges.iter().map(|range| range.object).chain(state.checkpoint) {

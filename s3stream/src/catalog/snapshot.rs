@@ -19,7 +19,12 @@
 //! object   incarnation · counter u64
 //! ```
 //!
-//! Golden bytes are in `tests.rs`.
+//! Version 3, written as soon as a stream was rewritten up to some offset (feature level 4):
+//! ```text
+//! streams  … · cleaned u64
+//! ```
+//!
+//! Golden bytes are in `tests.rs` and `object_tests.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +37,7 @@ use crate::ids::{Incarnation, LaneId, LaneNumber, Nonce, ObjectId, StoreId, Stre
 use crate::journal::DecodeError;
 
 /// The newest version.
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 
 const STORE_BYTES_MIN: usize = 3;
 const LANE_BYTES_MIN: usize = 12 + 8 + 1 + 8 + 1 + 1 + 4;
@@ -72,10 +77,15 @@ impl Catalog {
         }
     }
 
-    /// The version that has room for all there is: a catalog of the first release keeps its bytes.
+    /// The version that has room for all there is: a catalog of an earlier release keeps its bytes.
     fn encoding(&self) -> u16 {
         let marked = || self.lanes.values().any(|lane| lane.released > 0);
-        if self.objects.is_empty() && !marked() { 1 } else { VERSION }
+        let has_history = || !self.objects.is_empty() || marked();
+        match self.streams.values().any(|state| state.cleaned > 0) {
+            true => 3,
+            false if has_history() => 2,
+            false => 1,
+        }
     }
 
     /// Reads what [`Catalog::encode`] wrote.
@@ -160,6 +170,9 @@ fn encode_stream(state: &StreamState, version: u16, out: &mut BytesMut) {
             out.put_u64(range.bytes);
             out.put_i64(range.max_timestamp);
         }
+    }
+    if version >= 3 {
+        out.put_u64(state.cleaned);
     }
 }
 
@@ -256,10 +269,14 @@ fn decode_stream(fields: &mut Fields, version: u16) -> Result<StreamState, Decod
         lanes: Arc::from(lanes),
         ranges: Arc::from([]),
         checkpoint: None,
+        cleaned: 0,
     };
     if version >= 2 {
         state.checkpoint = if fields.bool()? { Some(fields.object_id()?) } else { None };
         state.ranges = decode_ranges(fields)?.into();
+    }
+    if version >= 3 {
+        state.cleaned = fields.u64()?;
     }
     Ok(state)
 }

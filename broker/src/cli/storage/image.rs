@@ -137,6 +137,9 @@ fn stream(state: &StreamState) -> String {
     if state.base > 0 {
         let _ = write!(out, ", uploaded to {}", state.base);
     }
+    if state.cleaned > 0 {
+        let _ = write!(out, ", compacted to {}", state.cleaned);
+    }
     if let Some(object) = state.checkpoint {
         let _ = write!(out, ", checkpoint in {object}");
     }

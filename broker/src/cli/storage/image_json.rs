@@ -160,6 +160,7 @@ fn stream(state: &StreamState) -> Value {
         "epoch": state.epoch.0,
         "log_start": state.start,
         "uploaded_end": state.base,
+        "cleaned": state.cleaned,
         "checkpoint": state.checkpoint.map(|object| object.to_string()),
         "ranges": ranges.collect::<Vec<_>>(),
         "epochs": epochs.collect::<Vec<_>>(),

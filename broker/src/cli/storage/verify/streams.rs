@@ -134,6 +134,7 @@ mod tests {
             lanes: [].into(),
             ranges: ranges.into(),
             checkpoint: None,
+            cleaned: 0,
         };
         range_problems(&state, lost).join("; ")
     }
