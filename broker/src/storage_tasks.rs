@@ -1,4 +1,4 @@
-//! What storage does by itself beside the requests: upload, merging, deletion of what nobody refers to. The tasks are `s3stream`'s;
+//! What storage does by itself beside the requests: upload, merging, log compaction, deletion of what nobody refers to. The tasks are `s3stream`'s;
 //! here they get what is Kafka's: the journal, the state of producers, the partitions that are told.
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,15 +15,19 @@ use s3stream::gc::{Collector, GcDials};
 use s3stream::ids::{StoreId, StreamId};
 use s3stream::merge::{MergeDials, Merger};
 use s3stream::object::AttachmentEntry;
+use s3stream::rewrite::Rewriter;
 use s3stream::upload::{CatalogJournal, Checkpoints, ObjectCounter, UploadDials, UploadSink, Uploader};
 
 use crate::broker::Broker;
 use crate::config::BrokerConfig;
+use crate::log_cleaner;
 use crate::metadata::MetadataRecord;
 use crate::partition::checkpoint;
 
 /// The feature level of the journal that has objects of `data/`.
 const OBJECTS_LEVEL: u16 = 3;
+/// The one that has streams rewritten.
+const REWRITES_LEVEL: u16 = 4;
 
 /// What the tasks need beside the broker.
 pub struct StorageParts {
@@ -62,23 +66,34 @@ pub fn spawn(broker: &Arc<Broker>, parts: StorageParts) {
         known: HashMap::from_iter(parts.checkpoints),
     };
     let fan_in = broker.config.values.int("merge.fan.in") as u64;
-    let merger = Merger {
+    let objects = Rewriter {
         env: broker.env.clone(),
         data_store: StoreId(0),
         stores: parts.stores.clone(),
         tables: parts.tables,
         history: broker.history.clone(),
-        budget: broker.budget.clone(),
         journal: side.clone(),
         counter: counter.clone(),
         me: broker.lane.id(),
+    };
+    let merger = Merger {
+        objects: objects.clone(),
+        budget: broker.budget.clone(),
         dials: MergeDials { fan_in, ..Merger::dials(&broker.budget) },
     };
     broker.env.tasks.spawn("merge", {
         let broker = broker.clone();
         async move {
-            if reached_level(&broker).await {
+            if reached_level(&broker, OBJECTS_LEVEL).await {
                 merger.run().await;
+            }
+        }
+    });
+    broker.env.tasks.spawn("log-cleaner", {
+        let broker = broker.clone();
+        async move {
+            if reached_level(&broker, REWRITES_LEVEL).await {
+                log_cleaner::task::run(broker, objects).await;
             }
         }
     });
@@ -88,7 +103,7 @@ pub fn spawn(broker: &Arc<Broker>, parts: StorageParts) {
     broker.env.tasks.spawn("upload", {
         let broker = broker.clone();
         async move {
-            if reached_level(&broker).await {
+            if reached_level(&broker, OBJECTS_LEVEL).await {
                 uploader.run().await;
             }
         }
@@ -96,7 +111,7 @@ pub fn spawn(broker: &Arc<Broker>, parts: StorageParts) {
     broker.env.tasks.spawn("gc", {
         let broker = broker.clone();
         async move {
-            if reached_level(&broker).await {
+            if reached_level(&broker, OBJECTS_LEVEL).await {
                 collector.run().await;
             }
         }
@@ -124,9 +139,9 @@ fn gc_dials(broker: &Broker) -> GcDials {
 }
 
 /// Waits until the journal may have our records. False: the journal stopped.
-async fn reached_level(broker: &Broker) -> bool {
+async fn reached_level(broker: &Broker, level: u16) -> bool {
     let mut images = broker.journal.subscribe();
-    while images.borrow_and_update().level < OBJECTS_LEVEL {
+    while images.borrow_and_update().level < level {
         if images.changed().await.is_err() {
             return false;
         }

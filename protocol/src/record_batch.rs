@@ -314,6 +314,11 @@ impl BatchHeader {
         self.last_offset().saturating_add(1)
     }
 
+    /// Is there a record at each of its offsets? Always where it was produced; log compaction leaves others.
+    pub fn is_dense(&self) -> bool {
+        i64::from(self.record_count) == i64::from(self.last_offset_delta) + 1
+    }
+
     /// Sequence of the last record; sequences wrap from `i32::MAX` to 0
     /// (`DefaultRecordBatch.incrementSequence`). [`NO_SEQUENCE`] if the batch has none.
     pub fn last_sequence(&self) -> i32 {

@@ -7,7 +7,7 @@
 //! - [`upload`]: from the lane to the objects that history is read from; [`gc`]: what nobody refers to goes.
 //! - [`cache`]: what of it is in memory.
 //! - [`stream`]: where the newest blocks of a stream are; [`history`]: where the older ones are.
-//! - [`merge`]: fewer and larger objects of it.
+//! - [`merge`]: fewer and larger objects of it; [`rewrite`]: objects made out of others.
 //! - [`catalog`]: which lanes and streams exist and who may write them (pure).
 //! - [`journal`]: the numbered log of commits that carries the catalog, generic over its records.
 
@@ -25,6 +25,7 @@ pub mod ids;
 pub mod journal;
 pub mod merge;
 pub mod object;
+pub mod rewrite;
 pub mod store;
 pub mod stream;
 pub mod tasks;

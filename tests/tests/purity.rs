@@ -29,6 +29,7 @@ const PURE: &[&str] = &[
     "broker/src/log_cleaner/mod.rs",
     "broker/src/log_cleaner/offset_map.rs",
     "broker/src/log_cleaner/plan.rs",
+    "broker/src/log_cleaner/section.rs",
     "broker/src/log_cleaner/stats.rs",
     "broker/src/log_cleaner/transactions.rs",
     "broker/src/metadata",

@@ -3,9 +3,10 @@
 use protocol::compression::Compression;
 
 use super::Values;
+use crate::log_cleaner::plan::CompactionConfig;
 
 /// The keys that decide something here. The others are stored and reported.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TopicConfig {
     /// `max.message.bytes`: the largest batch.
     pub max_message_bytes: i32,
@@ -25,6 +26,8 @@ pub struct TopicConfig {
     pub retention_ms: i64,
     /// `retention.bytes`, -1 for any size.
     pub retention_bytes: i64,
+    /// When and how it is compacted, if it is.
+    pub compaction: CompactionConfig,
 }
 
 impl TopicConfig {
@@ -40,6 +43,7 @@ impl TopicConfig {
             timestamp_after_max_ms: values.long("message.timestamp.after.max.ms"),
             retention_ms: values.long("retention.ms"),
             retention_bytes: values.long("retention.bytes"),
+            compaction: CompactionConfig::read(values),
         }
     }
 }

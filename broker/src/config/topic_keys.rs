@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::def::{ConfigDef, Kind, Values};
 use super::keys;
-use super::unused::NO_CLEANER;
 
 const fn key(name: &'static str, kind: Kind, default: &'static str) -> ConfigDef {
     ConfigDef::new(name, kind, Some(default))
@@ -35,7 +34,6 @@ pub static TOPIC_KEYS: &[ConfigDef] = &[
     key("delete.retention.ms", Kind::Long, "86400000")
         .at_least(0)
         .synonym("log.cleaner.delete.retention.ms")
-        .unused(NO_CLEANER)
         .doc("How long a tombstone of a compacted topic is kept."),
     key("file.delete.delay.ms", Kind::Long, "60000")
         .at_least(0)
@@ -73,7 +71,6 @@ pub static TOPIC_KEYS: &[ConfigDef] = &[
     key("max.compaction.lag.ms", Kind::Long, "9223372036854775807")
         .at_least(1)
         .synonym("log.cleaner.max.compaction.lag.ms")
-        .unused(NO_CLEANER)
         .doc("The longest a record of a compacted topic stays uncompacted."),
     key("max.message.bytes", Kind::Int, "1048588")
         .at_least(0)
@@ -94,12 +91,10 @@ pub static TOPIC_KEYS: &[ConfigDef] = &[
     key("min.cleanable.dirty.ratio", Kind::Double, "0.5")
         .ratio()
         .synonym("log.cleaner.min.cleanable.ratio")
-        .unused(NO_CLEANER)
         .doc("How much of a compacted log must be new before it is compacted again."),
     key("min.compaction.lag.ms", Kind::Long, "0")
         .at_least(0)
         .synonym("log.cleaner.min.compaction.lag.ms")
-        .unused(NO_CLEANER)
         .doc("The shortest a record of a compacted topic stays uncompacted."),
     key("min.insync.replicas", Kind::Int, "1")
         .at_least(1)
@@ -136,7 +131,7 @@ pub static TOPIC_KEYS: &[ConfigDef] = &[
     key("segment.ms", Kind::Long, "604800000")
         .at_least(1)
         .synonym("log.roll.ms")
-        .doc("Stored and reported: there are no segment files."),
+        .doc("How long less than 1 MiB of a compacted topic waits for more before it is compacted. There are no segment files."),
     key("unclean.leader.election.enable", Kind::Boolean, "false")
         .synonym("unclean.leader.election.enable")
         .doc("Stored and reported: a leader never lacks an acknowledged record."),

@@ -8,7 +8,6 @@ pub(super) const LEAVES: &str = "SIGTERM always seals the lane and leaves in ord
 pub(super) const LOADED: &str = "offsets are loaded in blocks of the log";
 pub(super) const NEW_GROUPS: &str = "the consumer, share and streams group protocols are not in this release";
 pub(super) const NO_CLASSES: &str = "there are no Java classes to load";
-pub(super) const NO_CLEANER: &str = "log compaction is not in this release";
 pub(super) const NO_DISK: &str =
     "a broker keeps no data on disks of its own: the log is in the bucket (storage)";
 pub(super) const NO_METRICS: &str = "there are no JVM metrics here";
@@ -21,6 +20,7 @@ pub(super) const NO_SECURITY: &str = "only PLAINTEXT listeners are served in thi
 pub(super) const NO_TELEMETRY: &str = "clients are not asked for metrics in this release";
 pub(super) const NO_TIERS: &str = "there is one tier: everything is in the bucket";
 pub(super) const NO_TRANSACTIONS: &str = "there are no transactions in this release";
+pub(super) const ONE_CLEANER: &str = "one partition at a time is compacted, in memory of its class";
 pub(super) const ONE_BROKER: &str = "this release runs one broker over a bucket";
 pub(super) const PLACED: &str = "partitions are placed by load, not by preferred leader";
 pub(super) const ROLES: &str = "every process is broker and may be controller";

@@ -1,5 +1,5 @@
-//! Log compaction (`cleanup.policy=compact`): of every key the last value stays, and offsets never change. Pure: bytes, times
-//! and configuration are arguments.
+//! Log compaction (`cleanup.policy=compact`): of every key the last value stays, and offsets never change. Pure but
+//! for the shell: bytes, times and configuration are arguments.
 //!
 //! A round of one partition, in files:
 //! 1. [`plan`]: which partition, and from where to where? Log start … `dirty_from` … `until`.
@@ -7,7 +7,8 @@
 //!    comes to is where this round ends, and where the next one's dirty section begins.
 //! 3. [`filter`] passes every batch from the log start to there: kept as it is, rewritten, emptied, or dropped.
 //!
-//! [`transactions`] follows transactions through either pass; [`stats`] is what a round did.
+//! [`section`] makes the objects of what pass 2 leaves. The shell: [`task`] carries rounds out, `read` and `write` are its
+//! way from and to the bucket. [`transactions`] follows transactions through either pass; [`stats`] is what a round did.
 //!
 //! (Kafka: `Cleaner`, `LogCleanerManager`; KIP-58, KIP-354, KIP-534.)
 
@@ -15,8 +16,12 @@ pub mod build_map;
 pub mod filter;
 pub mod offset_map;
 pub mod plan;
+mod read;
+pub mod section;
 pub mod stats;
+pub mod task;
 pub mod transactions;
+mod write;
 
 #[cfg(test)]
 mod build_map_tests;

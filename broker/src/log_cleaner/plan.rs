@@ -3,9 +3,15 @@
 //! Owns: the arithmetic of Kafka's cleaner over facts of a partition. Does not own the facts: offsets come from the partition
 //! and the uploaded end, units from storage's index. (Kafka: `LogCleanerManager`, `LogToClean`; KIP-58, KIP-354.)
 //!
-//! A *unit* is what storage replaces as a whole (Kafka: a segment): a round ends at a unit's start.
+//! A *unit* is what storage replaces as a whole (Kafka: a segment): a round ends at a unit's start. What is still in the lane
+//! is Kafka's active segment: never cleaned. Uploads are smaller and come more often than segments, and a round costs an
+//! object and a commit: so what follows the last round waits, as the active segment would, until it is as large as
+//! the smallest segment ([`ROUND_BYTES_MIN`]), or `segment.ms` old.
 
 use crate::config::Values;
+
+/// Dirty bytes that are worth a round: the least that Kafka takes for `segment.bytes`.
+pub const ROUND_BYTES_MIN: u64 = 1 << 20;
 
 /// A topic's configuration of log compaction.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,6 +24,8 @@ pub struct CompactionConfig {
     pub max_compaction_lag_ms: i64,
     /// `delete.retention.ms`: how long a tombstone stays after it was met first. Pass 2 asks for it.
     pub delete_retention_ms: i64,
+    /// `segment.ms`: how long a little that is dirty waits for more.
+    pub segment_ms: i64,
 }
 
 impl CompactionConfig {
@@ -28,6 +36,7 @@ impl CompactionConfig {
             min_compaction_lag_ms: values.long("min.compaction.lag.ms"),
             max_compaction_lag_ms: values.long("max.compaction.lag.ms"),
             delete_retention_ms: values.long("delete.retention.ms"),
+            segment_ms: values.long("segment.ms"),
         }
     }
 }
@@ -61,8 +70,7 @@ pub struct LogFacts<'a> {
     pub uploaded_end: i64,
     /// Where the last round ended; None: there was none.
     pub cleaned_until: Option<i64>,
-    /// In order of offset, from the log start on. The last one is still written to, or the newest: never cleaned
-    /// (Kafka: the active segment).
+    /// In order of offset, from the log start on: what was uploaded.
     pub units: &'a [Unit],
 }
 
@@ -97,7 +105,15 @@ pub fn plan(log: &LogFacts<'_>, config: &CompactionConfig, now_ms: i64) -> Optio
     let cleaning = measure(log, config, now_ms)?;
     let due = cleaning.must() && cleaning.dirty_bytes > 0;
     // More than the ratio, not as much: a ratio of 0 is met by the first dirty byte only.
-    (due || cleaning.ratio > config.min_cleanable_dirty_ratio).then_some(cleaning)
+    let dirty = cleaning.ratio > config.min_cleanable_dirty_ratio;
+    (due || dirty && is_worth_a_round(log, config, &cleaning, now_ms)).then_some(cleaning)
+}
+
+/// Would Kafka have closed a segment after the last round?
+fn is_worth_a_round(log: &LogFacts<'_>, config: &CompactionConfig, cleaning: &Cleaning, now_ms: i64) -> bool {
+    let first = log.units.iter().find(|unit| unit.end > cleaning.dirty_from);
+    let is_old = first.is_some_and(|unit| now_ms.saturating_sub(unit.max_timestamp) >= config.segment_ms);
+    is_old || cleaning.dirty_bytes >= ROUND_BYTES_MIN
 }
 
 /// As [`plan`], due or not: for metrics (`max-dirty-percent`, `max-compaction-delay-secs`). None of a log without bytes.
@@ -142,24 +158,21 @@ fn first_uncleanable_offset(
     dirty_from: i64,
     now_ms: i64,
 ) -> i64 {
-    let Some((newest, older)) = log.units.split_last() else {
-        return log.log_start;
-    };
+    let Some(newest) = log.units.last() else { return log.log_start };
     let min_lag_ms = config.min_compaction_lag_ms.max(0);
     let young =
         |unit: &&Unit| unit.end > dirty_from && unit.max_timestamp > now_ms.saturating_sub(min_lag_ms);
-    let too_young = older.iter().find(young).filter(|_| min_lag_ms > 0);
-    let bounds = [log.last_stable_offset, log.uploaded_end, newest.start];
+    let too_young = log.units.iter().find(young).filter(|_| min_lag_ms > 0);
+    let bounds = [log.last_stable_offset, log.uploaded_end];
     let bound = bounds.into_iter().chain(too_young.map(|unit| unit.start)).fold(i64::MAX, i64::min);
     // Down to the start of the unit that it lies in: a part of a unit is not replaced.
     let bound = bound.max(dirty_from);
-    older.iter().find(|unit| unit.end > bound).map_or(newest.start, |unit| unit.start)
+    log.units.iter().find(|unit| unit.end > bound).map_or(newest.end, |unit| unit.start)
 }
 
 /// `maxCompactionDelay`.
 fn compaction_delay(log: &LogFacts<'_>, config: &CompactionConfig, dirty_from: i64, now_ms: i64) -> i64 {
-    let Some((_, older)) = log.units.split_last() else { return 0 };
-    let dirty = older.iter().filter(|unit| unit.end > dirty_from);
+    let dirty = log.units.iter().filter(|unit| unit.end > dirty_from);
     let earliest = dirty.map(|unit| unit.first_timestamp).filter(|timestamp| *timestamp > 0).min();
     let clean_until = now_ms.saturating_sub(config.max_compaction_lag_ms.max(0));
     earliest.map_or(0, |earliest| clean_until.saturating_sub(earliest).max(0))

@@ -18,6 +18,7 @@ pub mod table;
 pub mod timestamp;
 pub mod trim;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
@@ -32,6 +33,7 @@ use uuid::Uuid;
 
 use crate::config::topic::TopicConfig;
 use crate::fetch::interest::FetchInterest;
+use crate::log_cleaner::filter::LastRecord;
 use crate::retention::policy::Unit;
 use append::AppendError;
 use attachment::ProducerAttachment;
@@ -313,6 +315,12 @@ impl Partition {
         state.forget_history(&in_tail);
     }
 
+    /// Objects of `data/` hold less than before of what is below `end`: log compaction wrote it anew. What memory has of it is
+    /// read no more.
+    pub fn rewritten(&self, end: u64) {
+        self.state.lock().blocks.forget_below(end);
+    }
+
     /// The blocks from `offset` on, for retention.
     pub fn units_from(&self, offset: u64) -> Vec<Unit> {
         let state = self.state.lock();
@@ -380,6 +388,11 @@ impl Partition {
     pub fn active_producers(&self) -> (Vec<ActiveProducer>, Option<LaneNumber>) {
         let state = self.state.lock();
         (state.producers.active(), state.producers.last_lane_object())
+    }
+
+    /// What each known producer wrote last: its batch is not dropped by log compaction.
+    pub fn last_records(&self) -> HashMap<i64, LastRecord> {
+        self.state.lock().producers.last_records()
     }
 
     /// The log start that deleting up to `requested` comes to (-1: all that may be read).

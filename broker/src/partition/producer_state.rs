@@ -9,6 +9,8 @@ use std::collections::{HashMap, VecDeque};
 use protocol::record_batch::BatchHeader;
 use s3stream::ids::LaneNumber;
 
+use crate::log_cleaner::filter::LastRecord;
+
 /// Batches kept per producer: as many as a client may have in flight (`ProducerStateEntry.NUM_BATCHES_TO_RETAIN`).
 pub const BATCHES_KEPT: usize = 5;
 
@@ -177,6 +179,15 @@ impl ProducerStates {
         let mut all: Vec<_> = all.map(|(id, p)| (*id, p.epoch, &p.batches)).collect();
         all.sort_by_key(|(id, ..)| *id);
         all
+    }
+
+    /// What each wrote last, by id (Kafka: `ProducerStateManager.lastEntry`, as the cleaner asks for it).
+    pub fn last_records(&self) -> HashMap<i64, LastRecord> {
+        let last = |p: &Producer| LastRecord {
+            last_data_offset: p.batches.back().map(|batch| batch.last_offset),
+            producer_epoch: p.epoch,
+        };
+        self.by_id.iter().map(|(id, p)| (*id, last(p))).collect()
     }
 
     /// The last lane object that holds a batch of any of them; None: all are durable since before this incarnation.

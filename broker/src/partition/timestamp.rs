@@ -190,10 +190,12 @@ fn find(
 ) -> Result<Option<TimestampedOffset>, BatchError> {
     let header = batch.header();
     let leader_epoch = header.partition_leader_epoch;
-    if header.next_offset() <= log_start || header.max_timestamp < from {
+    // A batch that log compaction emptied has its timestamp still.
+    let empty = header.record_count == 0;
+    if empty || header.next_offset() <= log_start || header.max_timestamp < from {
         return Ok(None);
     }
-    if header.timestamp_type() == TimestampType::LogAppendTime {
+    if header.timestamp_type() == TimestampType::LogAppendTime && header.is_dense() {
         // All records of the batch bear the batch's time.
         let offset = header.base_offset.max(log_start);
         return Ok(Some(TimestampedOffset { timestamp: header.max_timestamp, offset, leader_epoch }));

@@ -6,54 +6,32 @@
 //! changes nothing: what was put is an orphan, and the next plan is made of a newer image.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
 use super::{MergeDials, MergeOutput, MergePlan, plan};
-use crate::block_ref::{BlockRef, LaneTable};
+use crate::block_ref::BlockRef;
 use crate::budget::{Budget, Class};
-use crate::cache::{ReadError, Stores};
+use crate::cache::ReadError;
 use crate::catalog::{Catalog, NewObject, ObjectPart, StorageRecord};
-use crate::env::Env;
-use crate::history::History;
-use crate::ids::{LaneId, ObjectId, StoreId, StreamId, data_key};
-use crate::object::{BlockKind, Composed, Composer, IndexEntry, ObjectHeader, ObjectKind};
-use crate::store::{Create, CreateOptions, create, retry};
-use crate::upload::{CatalogJournal, InWork, ObjectCounter};
+use crate::ids::ObjectId;
+use crate::object::{BlockKind, Composed, Composer, IndexEntry, ObjectKind};
+use crate::rewrite::{RewriteError, Rewriter};
+use crate::upload::InWork;
 use crate::wal::recovery::checkpoints::read_checkpoints;
 
 /// How often the catalog is looked at, where nothing was due.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long sources whose merge failed are left alone.
 const LEFT_ALONE: Duration = Duration::from_secs(60);
-/// Bytes of one GET of neighbours.
-const RUN_BYTES_MAX: u64 = 8 << 20;
-/// How long one part of a source is asked for.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The merging of one process.
 pub struct Merger {
-    /// Surroundings.
-    pub env: Env,
-    /// Where to write.
-    pub data_store: StoreId,
-    /// All stores.
-    pub stores: Stores,
-    /// Short numbers of series.
-    pub tables: Arc<LaneTable>,
-    /// Indexes of objects.
-    pub history: History,
+    /// Objects, read and written.
+    pub objects: Rewriter,
     /// Whose memory it uses.
     pub budget: Budget,
-    /// The journal.
-    pub journal: Arc<dyn CatalogJournal>,
-    /// Ids.
-    pub counter: Arc<ObjectCounter>,
-    /// Who writes.
-    pub me: LaneId,
     /// What to merge.
     pub dials: MergeDials,
 }
@@ -63,14 +41,10 @@ pub struct Merger {
 enum MergeError {
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error("{key}: {why}")]
-    Damaged { key: String, why: String },
+    #[error(transparent)]
+    Rewrite(#[from] RewriteError),
     #[error("{0}")]
     Checkpoint(String),
-    #[error("{key}: {why}")]
-    Put { key: String, why: String },
-    #[error("{0}")]
-    Journal(String),
     #[error("what was planned is not there any more")]
     Outdated,
 }
@@ -98,11 +72,12 @@ impl Merger {
             }
             let busy: BTreeSet<ObjectId> =
                 left_alone.iter().flat_map(|(_, objects)| objects.iter().copied()).collect();
-            let (_, catalog) = self.journal.catalog();
-            if !catalog.is_live(self.me.incarnation) {
+            let (_, catalog) = self.objects.journal.catalog();
+            if !catalog.is_live(self.objects.me.incarnation) {
                 return;
             }
-            let ours = |plan: &MergePlan| plan.owner == self.me.incarnation || !catalog.is_live(plan.owner);
+            let ours =
+                |plan: &MergePlan| plan.owner == self.objects.me.incarnation || !catalog.is_live(plan.owner);
             let due = plan(&catalog, &self.dials, &busy).into_iter().find(ours);
             let Some(due) = due else {
                 sleep(LOOK_EVERY).await;
@@ -129,42 +104,42 @@ impl Merger {
         for output in &due.outputs {
             let room = output.bytes().clamp(1 << 20, self.dials.max_object_bytes.max(1 << 20));
             let _room = self.budget.class(Class::Merge).acquire(room).await;
-            let work = self.counter.begin();
-            let id = ObjectId { incarnation: self.me.incarnation, counter: work.number };
+            let kind = if output.streams.len() == 1 { ObjectKind::Stream } else { ObjectKind::Merged };
+            let (id, work, composer) = self.objects.begin(kind);
             in_work.push(work);
-            let composed = self.compose(catalog, output, id).await?;
-            self.put(id, &composed).await?;
-            objects.push((NewObject { id, store: self.data_store, len: composed.len }, output.parts()));
+            let composed = self.compose(catalog, output, composer).await?;
+            self.objects.put(id, &composed).await?;
+            objects
+                .push((NewObject { id, store: self.objects.data_store, len: composed.len }, output.parts()));
         }
         let record = StorageRecord::ObjectsMerged { sources: due.sources.clone(), objects };
-        self.journal.propose(vec![record]).await.map_err(MergeError::Journal)
+        Ok(self.objects.propose(record).await?)
     }
 
     async fn compose(
         &self,
         catalog: &Catalog,
         output: &MergeOutput,
-        id: ObjectId,
+        mut composer: Composer,
     ) -> Result<Composed, MergeError> {
-        let kind = if output.streams.len() == 1 { ObjectKind::Stream } else { ObjectKind::Merged };
-        let mut composer =
-            Composer::new(ObjectHeader::new(kind, self.me, id.counter, self.env.entropy.nonce()));
+        let Rewriter { env, stores, history, .. } = &self.objects;
         let wanted = output.streams.iter().filter(|stream| stream.checkpoint.is_some());
-        let states =
-            read_checkpoints(&self.env, &self.stores, catalog, wanted.map(|stream| stream.stream)).await;
+        let states = read_checkpoints(env, stores, catalog, wanted.map(|stream| stream.stream)).await;
         let states = states.map_err(|error| MergeError::Checkpoint(error.to_string()))?;
-        let mut blocks = Vec::new();
+        let (mut of_streams, mut blocks) = (Vec::new(), Vec::new());
         for of in &output.streams {
             for range in &of.ranges {
                 if catalog.object(range.object).is_none_or(|object| object.is_condemned()) {
                     return Err(MergeError::Outdated);
                 }
-                let found = self.history.blocks_of(of.stream, &catalog.range_at(range)).await?;
+                let found = history.blocks_of(of.stream, &catalog.range_at(range)).await?;
                 let kept = found.into_iter().filter(|block| block.end > of.start);
-                blocks.extend(kept.map(|block| (of.stream, block)));
+                blocks.extend(kept);
+                of_streams.resize(blocks.len(), of.stream);
             }
         }
-        for (stream, block, bytes) in self.fetch(blocks).await? {
+        let read = self.objects.read(&blocks).await?;
+        for ((stream, block), bytes) in of_streams.into_iter().zip(blocks).zip(read) {
             let BlockRef { epoch, base, end, length, max_timestamp, crc, .. } = block;
             let (kind, position) = (BlockKind::Data, 0);
             let entry = IndexEntry { kind, stream, epoch, base, end, position, length, max_timestamp, crc };
@@ -178,68 +153,6 @@ impl Merger {
             }
         }
         Ok(composer.finish())
-    }
-
-    /// The bytes of all these blocks, in their order, checked. Neighbours come in one GET.
-    async fn fetch(
-        &self,
-        blocks: Vec<(StreamId, BlockRef)>,
-    ) -> Result<Vec<(StreamId, BlockRef, Bytes)>, MergeError> {
-        let mut fetched = Vec::with_capacity(blocks.len());
-        let mut at = 0;
-        while at < blocks.len() {
-            let first = blocks[at].1;
-            let mut until = at + 1;
-            let mut end = first.range().end;
-            while let Some((_, next)) = blocks.get(until) {
-                let neighbour = (next.lane, next.number, next.position) == (first.lane, first.number, end);
-                if !neighbour || next.range().end - first.position > RUN_BYTES_MAX {
-                    break;
-                }
-                end = next.range().end;
-                until += 1;
-            }
-            let run = self.get(&first, end).await?;
-            for (stream, block) in &blocks[at..until] {
-                let from = (block.position - first.position) as usize;
-                let bytes = run.slice(from..from + block.length as usize);
-                if crc32fast::hash(&bytes) != block.crc {
-                    let (_, key) = self.tables.key(block.lane, block.number);
-                    let why = format!("the block at {} is damaged", block.position);
-                    return Err(MergeError::Damaged { key, why });
-                }
-                fetched.push((*stream, *block, bytes));
-            }
-            at = until;
-        }
-        Ok(fetched)
-    }
-
-    async fn get(&self, first: &BlockRef, end: u64) -> Result<Bytes, MergeError> {
-        let (store, key) = self.tables.key(first.lane, first.number);
-        let damaged = |why: String| MergeError::Damaged { key: key.clone(), why };
-        let store = self.stores.get(store).ok_or_else(|| damaged("its store is not at hand".into()))?;
-        let get = || store.get_range(&key, first.position..end);
-        let got = retry(&self.env, Some(PATIENCE), get).await.map_err(|error| damaged(error.to_string()))?;
-        let got = got.ok_or_else(|| damaged("it is not there".into()))?;
-        let wanted = end - first.position;
-        match got.len() as u64 == wanted {
-            true => Ok(got),
-            false => Err(damaged(format!("{} bytes came of {wanted}", got.len()))),
-        }
-    }
-
-    async fn put(&self, id: ObjectId, composed: &Composed) -> Result<(), MergeError> {
-        let key = data_key(id);
-        let failed = |why: String| MergeError::Put { key: key.clone(), why };
-        let store =
-            self.stores.get(self.data_store).ok_or_else(|| failed("its store is not at hand".into()))?;
-        let options = CreateOptions { patient: true, ..CreateOptions::default() };
-        match create(&**store, &self.env, &key, composed.put_payload(), options).await {
-            Ok(Create::Mine) => Ok(()),
-            Ok(Create::Foreign(_)) => Err(failed("it is somebody else's".into())),
-            Err(error) => Err(failed(error.to_string())),
-        }
     }
 }
 

@@ -26,7 +26,7 @@ fn settings() -> Vec<String> {
     .into()
 }
 
-fn root(name: &str) -> PathBuf {
+pub(super) fn root(name: &str) -> PathBuf {
     std::env::temp_dir().join("aquifer-test").join(std::process::id().to_string()).join(name).join("log")
 }
 
@@ -77,7 +77,7 @@ fn read(client: &Client, partition: i32, offset: i64) -> BTreeMap<i64, String> {
 }
 
 /// Everything that is left must be as the journal says. The broker has ended.
-fn assert_verifies(root: &Path) {
+pub(super) fn assert_verifies(root: &Path) {
     let program = benches::peers::aquifer::binary().unwrap();
     let storage = format!("file://{}", root.display());
     let verify = Command::new(program).args(["storage", "verify", "--storage", &storage]).output().unwrap();

@@ -14,6 +14,7 @@
 //! | `cluster`     | leaders, epochs, log directories, producers, features: what a broker says of itself |
 //! | `quotas`      | client quotas: set, found by filter, refused |
 //! | `restart`     | what of all this survives a restart; a broker of its own |
+//! | `compaction`  | the last value of every key stays, and little else; brokers of their own |
 //! | `admin`       | create, delete, describe, auto-create |
 //! | `changes`     | configuration, more partitions, deleted records |
 //! | `survives`    | what of these is there after kill -9 and another start |
@@ -27,6 +28,7 @@ mod at_rest;
 mod changes;
 mod cluster;
 mod codecs;
+mod compaction;
 mod group_admin;
 mod groups;
 mod idempotence;

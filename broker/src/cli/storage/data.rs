@@ -9,7 +9,7 @@ use bytes::Bytes;
 use s3stream::ids::{ObjectId, StreamEpoch, StreamId};
 use s3stream::object::{BlockKind, IndexEntry, NO_TIMESTAMP, ObjectKind, Whole, parse_whole};
 
-use super::lane::{self, Block};
+use super::lane::{self, Block, Place};
 
 /// Reads header, index and footer of the object with this id.
 ///
@@ -32,7 +32,7 @@ pub fn blocks(whole: &Whole) -> Vec<Block> {
     let mut last: Option<IndexEntry> = None;
     let mut blocks = Vec::with_capacity(whole.footer.entries.len());
     for entry in &whole.footer.entries {
-        let mut block = lane::block(whole, entry, true);
+        let mut block = lane::block(whole, entry, Place::Data);
         match entry.kind {
             BlockKind::Data => {
                 let key = |e: &IndexEntry| (e.stream, e.epoch, e.base);

@@ -80,13 +80,24 @@ pub fn open(lane: LaneId, number: LaneNumber, bytes: Bytes) -> Result<Whole, Str
 
 /// Reads and checks every block.
 pub fn blocks(whole: &Whole) -> Vec<Block> {
-    let mut read: Vec<Block> = whole.footer.entries.iter().map(|entry| block(whole, entry, false)).collect();
+    let read = |entry| block(whole, entry, Place::Lane);
+    let mut read: Vec<Block> = whole.footer.entries.iter().map(read).collect();
     check_producers(&mut read);
     read
 }
 
-/// Reads and checks one block. A `clipped` one may go on after its entry's end.
-pub(super) fn block(whole: &Whole, entry: &IndexEntry, clipped: bool) -> Block {
+/// Where a block lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In a lane: it is as it was written.
+    Lane,
+    /// In an object of `data/`: it may go on after its entry's end, and log compaction may have left fewer batches and
+    /// records of it. What it leaves ends with a batch still.
+    Data,
+}
+
+/// Reads and checks one block.
+pub(super) fn block(whole: &Whole, entry: &IndexEntry, place: Place) -> Block {
     let damaged = |problem: String| Block {
         entry: *entry,
         contents: BlockContents::Opaque(Bytes::new()),
@@ -98,7 +109,7 @@ pub(super) fn block(whole: &Whole, entry: &IndexEntry, clipped: bool) -> Block {
     };
     match entry.kind {
         BlockKind::Data => {
-            let (headers, problems) = batches(entry, bytes, clipped);
+            let (headers, problems) = batches(entry, bytes, place);
             Block { entry: *entry, contents: BlockContents::Batches(headers), problems }
         }
         BlockKind::Attachment => match attachments(entry, &bytes) {
@@ -119,7 +130,7 @@ pub(super) fn block(whole: &Whole, entry: &IndexEntry, clipped: bool) -> Block {
     }
 }
 
-fn batches(entry: &IndexEntry, bytes: Bytes, clipped: bool) -> (Vec<BatchHeader>, Vec<String>) {
+fn batches(entry: &IndexEntry, bytes: Bytes, place: Place) -> (Vec<BatchHeader>, Vec<String>) {
     let (mut headers, mut problems) = (Vec::new(), Vec::new());
     let mut next = entry.base as i64;
     for batch in split_batches(bytes) {
@@ -134,7 +145,11 @@ fn batches(entry: &IndexEntry, bytes: Bytes, clipped: bool) -> (Vec<BatchHeader>
         if let Err(error) = batch.check_crc() {
             problems.push(format!("batch at offset {next}: {error}"));
         }
-        if header.base_offset != next {
+        let follows = match place {
+            Place::Lane => header.base_offset == next,
+            Place::Data => header.base_offset >= next,
+        };
+        if !follows {
             problems.push(format!("a batch of offset {} stands where {next} belongs", header.base_offset));
         }
         if i64::from(header.partition_leader_epoch) != i64::from(entry.epoch.0) {
@@ -143,7 +158,9 @@ fn batches(entry: &IndexEntry, bytes: Bytes, clipped: bool) -> (Vec<BatchHeader>
                 header.base_offset, header.partition_leader_epoch, entry.epoch.0
             ));
         }
-        if header.max_timestamp > entry.max_timestamp {
+        // What is left of a batch without records keeps its time, which counts no more.
+        let is_emptied = place == Place::Data && header.record_count == 0;
+        if header.max_timestamp > entry.max_timestamp && !is_emptied {
             problems.push(format!(
                 "batch at offset {} has timestamp {}, above its block's {}",
                 header.base_offset, header.max_timestamp, entry.max_timestamp
@@ -153,7 +170,7 @@ fn batches(entry: &IndexEntry, bytes: Bytes, clipped: bool) -> (Vec<BatchHeader>
         headers.push(header);
     }
     let end = entry.end as i64;
-    if next < end || next > end && !clipped {
+    if next < end || next > end && place == Place::Lane {
         problems.push(format!("its batches end at offset {next}, the index says {}", entry.end));
     }
     (headers, problems)

@@ -20,6 +20,7 @@ use s3stream::ids::{LaneId, LaneNumber, ObjectId, StoreId, StreamEpoch, StreamId
 use s3stream::journal::{Journal, JournalConfig};
 use s3stream::merge::{MergeDials, Merger};
 use s3stream::object::AttachmentEntry;
+use s3stream::rewrite::Rewriter;
 use s3stream::store::{MemoryStore, Store};
 use s3stream::upload::{CatalogJournal, Checkpoints, ObjectCounter, UploadDials, UploadSink, Uploader};
 use s3stream::wal::{Append, Attachment, Lane, LaneConfig, Prefix, StreamSink, seal};
@@ -167,16 +168,19 @@ impl Process {
 
     /// Merges until each stream has one range.
     async fn merge(&self) {
-        let merger = Merger {
+        let objects = Rewriter {
             env: self.env.clone(),
             data_store: StoreId(0),
             stores: self.stores(),
             tables: self.tables.clone(),
             history: History::new(self.env.clone(), self.stores(), self.tables.clone(), &self.budget),
-            budget: self.budget.clone(),
             journal: Arc::new(Side(self.journal.clone())),
             counter: self.counter.clone(),
             me: self.lane.id(),
+        };
+        let merger = Merger {
+            objects,
+            budget: self.budget.clone(),
             dials: MergeDials { fan_in: 3, ..MergeDials::default() },
         };
         let task = tokio::spawn(merger.run());

@@ -1,0 +1,323 @@
+//! The shell: looks for the dirtiest partition, reads it twice, writes what stays, and proposes the record that swaps it.
+//! (Kafka: `LogCleaner.CleanerThread`.)
+//!
+//! One partition at a time, in the process that leads it. Units are the ranges of the catalog; the lane's blocks are not
+//! touched. What is more than a share of memory is written in sections, each with a record of its own, oldest first: a
+//! tombstone goes no earlier than what it deletes. A range that is larger by itself becomes several objects of one record.
+//! What is clean is stated with the last. Whatever fails in between leaves a log that says the same, only less clean.
+//!
+//! Transactions are not served yet: no log has markers or aborted data, so none are named to the passes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use s3stream::budget::Class;
+use s3stream::catalog::{Catalog, StorageRecord, StreamRange, StreamState};
+use s3stream::ids::StreamId;
+use s3stream::rewrite::{RewriteError, Rewriter};
+use tokio::time::{Instant, sleep};
+
+use super::CleaningError;
+use super::build_map::{Fed, MapBuilder};
+use super::filter::{Filter, FilterRules, Filtered};
+use super::offset_map::{OffsetMap, OffsetMapError};
+use super::plan::{self, Cleaning, LogFacts, Unit};
+use super::read::{Batches, ReadFailed};
+use super::section::sections;
+use super::stats::CleanerStats;
+use super::transactions::CleanedTransactions;
+use super::write::{Output, WriteFailed};
+use crate::broker::Broker;
+use crate::partition::Partition;
+
+/// How long a partition is left alone that could not be cleaned.
+const LEFT_ALONE: Duration = Duration::from_secs(60);
+/// An idle cleaner sleeps so long at least: `log.cleaner.backoff.ms` may be 0.
+const BACKOFF_MIN: Duration = Duration::from_millis(10);
+/// A partition whose ranges were merged or trimmed meanwhile is looked at again so soon.
+const OUTDATED_PAUSE: Duration = Duration::from_millis(100);
+/// Bytes that are read at a time, at least and at most.
+const STEP_BYTES: (u64, u64) = (512 << 10, 2 << 20);
+
+/// Why a partition was not cleaned. Its log is as it was, or cleaner up to some object.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error(transparent)]
+    Read(#[from] ReadFailed),
+    #[error(transparent)]
+    Write(#[from] WriteFailed),
+    #[error(transparent)]
+    Propose(#[from] RewriteError),
+    #[error(transparent)]
+    Cleaning(#[from] CleaningError),
+    #[error(transparent)]
+    Map(#[from] OffsetMapError),
+    #[error("not one record of {0}.. could be looked at")]
+    NoProgress(i64),
+}
+
+impl Failed {
+    /// May it be that what was planned is not there any more?
+    fn is_of_storage(&self) -> bool {
+        matches!(
+            self,
+            Failed::Read(ReadFailed::Rewrite(_))
+                | Failed::Write(WriteFailed::Rewrite(_))
+                | Failed::Propose(_)
+        )
+    }
+}
+
+/// What a round takes of class merge: 3/8, so that an upload, which takes half, never waits for its end.
+struct Shares {
+    /// The table of keys.
+    table: u64,
+    /// An object in the making.
+    object: u64,
+    /// What is read at a time.
+    step: u64,
+}
+
+impl Shares {
+    fn of(capacity: u64, dedupe_buffer: u64) -> Shares {
+        let step = (capacity / 16).clamp(STEP_BYTES.0, STEP_BYTES.1);
+        let object = (capacity / 4).saturating_sub(step).max(1 << 20);
+        Shares { table: dedupe_buffer.min(capacity / 8), object, step }
+    }
+
+    fn sum(&self) -> u64 {
+        self.table + self.object + self.step
+    }
+}
+
+/// A partition that is due, as one image has it.
+struct Candidate {
+    partition: Arc<Partition>,
+    catalog: Catalog,
+    state: StreamState,
+    now_ms: i64,
+}
+
+/// Cleans for as long as the process lives.
+pub async fn run(broker: Arc<Broker>, objects: Rewriter) {
+    if !broker.config.values.boolean("log.cleaner.enable") {
+        return;
+    }
+    let mut left_alone: HashMap<StreamId, Instant> = HashMap::new();
+    loop {
+        left_alone.retain(|_, since| since.elapsed() < LEFT_ALONE);
+        let Some((candidate, cleaning)) = filthiest(&broker, &left_alone) else {
+            let backoff = broker.live.load().values.long("log.cleaner.backoff.ms").max(0) as u64;
+            sleep(Duration::from_millis(backoff).max(BACKOFF_MIN)).await;
+            continue;
+        };
+        let Partition { topic, index, stream, .. } = &*candidate.partition;
+        match clean(&broker, &objects, &candidate, &cleaning).await {
+            Ok(stats) => {
+                let (read, written) = (stats.messages_read, stats.messages_written);
+                tracing::debug!(%topic, partition = index, read, written, "compacted");
+            }
+            Err(error) if error.is_of_storage() && is_outdated(&objects, &candidate, &cleaning) => {
+                tracing::debug!(%topic, partition = index, %error, "merged or trimmed while it was compacted");
+                sleep(OUTDATED_PAUSE).await;
+            }
+            Err(error) => {
+                tracing::warn!(%topic, partition = index, %error, "could not be compacted; it is left alone for a while");
+                left_alone.insert(*stream, Instant::now());
+            }
+        }
+    }
+}
+
+/// The partition to clean next, of those that are led here.
+fn filthiest(broker: &Broker, left_alone: &HashMap<StreamId, Instant>) -> Option<(Candidate, Cleaning)> {
+    let catalog = broker.journal.image().inner.catalog.clone();
+    let now_ms = broker.env.clock.wall_ms();
+    let table = broker.partitions.load();
+    let mut due = Vec::new();
+    for topic in table.topics() {
+        let config = topic.config.load();
+        if !config.compacted {
+            continue;
+        }
+        for partition in &topic.partitions {
+            let state = catalog.stream(partition.stream).filter(|state| state.owner == broker.incarnation);
+            let Some(state) = state else { continue };
+            if left_alone.contains_key(&partition.stream) || partition.check_epoch(-1).is_err() {
+                continue;
+            }
+            let units: Vec<Unit> = state.ranges.iter().map(unit).collect();
+            let offsets = partition.offsets();
+            let facts = LogFacts {
+                log_start: offsets.log_start,
+                log_end: offsets.log_end,
+                last_stable_offset: offsets.high_watermark,
+                uploaded_end: state.base as i64,
+                cleaned_until: (state.cleaned > 0).then_some(state.cleaned as i64),
+                units: &units,
+            };
+            if let Some(cleaning) = plan::plan(&facts, &config.compaction, now_ms) {
+                due.push((partition.clone(), cleaning));
+            }
+        }
+    }
+    let (partition, cleaning) = plan::order(due).into_iter().next()?;
+    let state = catalog.stream(partition.stream)?.clone();
+    Some((Candidate { partition, catalog, state, now_ms }, cleaning))
+}
+
+fn unit(range: &StreamRange) -> Unit {
+    let (first_timestamp, max_timestamp) = (range.max_timestamp, range.max_timestamp);
+    Unit {
+        start: range.start as i64,
+        end: range.end as i64,
+        bytes: range.bytes,
+        first_timestamp,
+        max_timestamp,
+    }
+}
+
+/// One round of one partition.
+async fn clean(
+    broker: &Broker,
+    objects: &Rewriter,
+    candidate: &Candidate,
+    cleaning: &Cleaning,
+) -> Result<CleanerStats, Failed> {
+    let live = broker.live.load_full();
+    let class = broker.budget.class(Class::Merge);
+    let dedupe_buffer = live.values.long("log.cleaner.dedupe.buffer.size").max(0) as u64;
+    let shares = Shares::of(class.capacity(), dedupe_buffer);
+    let _room = class.acquire(shares.sum()).await;
+    let load_factor = live.values.double("log.cleaner.io.buffer.load.factor");
+    let mut map = OffsetMap::new(shares.table as usize, load_factor, broker.env.entropy.u64())?;
+    let limit = broker.decompressed_bytes_max();
+    let round = Round { objects, candidate, object_bytes: shares.object, step_bytes: shares.step };
+
+    let planned = candidate.ranges_below(cleaning.until);
+    let from = planned.partition_point(|range| range.end as i64 <= cleaning.dirty_from);
+    let mut builder =
+        MapBuilder::new(&mut map, cleaning.dirty_from, cleaning.until, CleanedTransactions::default(), limit);
+    let mut batches = round.batches(&planned[from..]);
+    while let Some(batch) = batches.next().await? {
+        if builder.feed(&batch)? == Fed::Enough {
+            break;
+        }
+    }
+    drop(batches);
+    let (until, mut stats) = builder.finish();
+    if until <= cleaning.dirty_from {
+        return Err(Failed::NoProgress(cleaning.dirty_from));
+    }
+
+    let partition = &candidate.partition;
+    let rules = FilterRules {
+        until,
+        upper_bound: cleaning.until,
+        now_ms: candidate.now_ms,
+        delete_retention_ms: partition.config.load().compaction.delete_retention_ms,
+        decompressed_bytes_max: limit,
+    };
+    let producers = partition.last_records();
+    let mut filter = Filter::new(&map, rules, &producers, CleanedTransactions::default());
+    let sections = sections(candidate.ranges_below(until), shares.object);
+    for (at, ranges) in sections.iter().enumerate() {
+        let cleaned = (at + 1 == sections.len()).then_some(until as u64);
+        round.rewrite(ranges, cleaned, &mut filter).await?;
+    }
+    stats.add(filter.stats());
+    Ok(stats)
+}
+
+/// Has the image other ranges by now, or another owner?
+fn is_outdated(objects: &Rewriter, candidate: &Candidate, cleaning: &Cleaning) -> bool {
+    let (_, catalog) = objects.journal.catalog();
+    let Some(now) = catalog.stream(candidate.partition.stream) else { return true };
+    let was = &candidate.state;
+    let same_owner = (now.owner, now.epoch) == (was.owner, was.epoch);
+    !(same_owner && now.ranges.starts_with(candidate.ranges_below(cleaning.until)))
+}
+
+impl Candidate {
+    /// Ranges that begin below an offset.
+    fn ranges_below(&self, end: i64) -> &[StreamRange] {
+        let ranges = &self.state.ranges;
+        &ranges[..ranges.partition_point(|range| (range.start as i64) < end)]
+    }
+}
+
+/// One partition's round, as its passes see it.
+struct Round<'a> {
+    objects: &'a Rewriter,
+    candidate: &'a Candidate,
+    object_bytes: u64,
+    step_bytes: u64,
+}
+
+impl<'a> Round<'a> {
+    fn batches(&self, ranges: &'a [StreamRange]) -> Batches<'a> {
+        let Candidate { partition, catalog, .. } = self.candidate;
+        Batches::new(self.objects, catalog, partition.stream, ranges, self.step_bytes)
+    }
+
+    /// Writes one section anew, if that changes anything or it is the one to say what is clean.
+    async fn rewrite(
+        &self,
+        ranges: &'a [StreamRange],
+        cleaned: Option<u64>,
+        filter: &mut Filter<'_>,
+    ) -> Result<(), Failed> {
+        let (Some(first), Some(last)) = (ranges.first(), ranges.last()) else { return Ok(()) };
+        let Candidate { partition, state, .. } = self.candidate;
+        let mut output = Output::begin(self.objects, partition.stream, ranges, self.object_bytes);
+        // What is too large for one object is not written before something of it changes. Then all before is read again.
+        let large = ranges.iter().map(|range| range.bytes).sum::<u64>() > self.object_bytes;
+        let mut skipped = large.then_some(first.start as i64);
+        let mut batches = self.batches(ranges);
+        while let Some(batch) = batches.next().await? {
+            let filtered = filter.filter(&batch)?;
+            if let Some(until) = skipped.take() {
+                if matches!(filtered, Filtered::Keep(_)) {
+                    skipped = Some(batch.header().next_offset());
+                    continue;
+                }
+                self.copy(ranges, until, &mut output).await?;
+            }
+            output.push(batch.header(), &filtered).await?;
+        }
+        drop(batches);
+        if !output.is_changed() && cleaned.is_none() {
+            return Ok(());
+        }
+        if let Some(until) = skipped {
+            self.copy(ranges, until, &mut output).await?;
+        }
+        let (objects, _in_work) = output.finish().await?;
+        let record = StorageRecord::StreamRewritten {
+            stream: partition.stream,
+            epoch: state.epoch,
+            start: first.start,
+            end: last.end,
+            cleaned: cleaned.unwrap_or(state.cleaned),
+            objects,
+        };
+        self.objects.propose(record).await?;
+        partition.rewritten(last.end);
+        Ok(())
+    }
+
+    /// Batches that stay as they are, up to an offset.
+    async fn copy(
+        &self,
+        ranges: &'a [StreamRange],
+        until: i64,
+        output: &mut Output<'_>,
+    ) -> Result<(), Failed> {
+        let mut batches = self.batches(ranges);
+        while let Some(batch) = batches.next().await?.filter(|batch| batch.header().base_offset < until) {
+            output.push(batch.header(), &Filtered::Keep(batch.bytes().clone())).await?;
+        }
+        Ok(())
+    }
+}
