@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use broker::metadata::PartitionImage;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
@@ -18,7 +19,7 @@ use s3stream::ids::{data_key, lane_prefix};
 use s3stream::sim::directory::SimVolume;
 use s3stream::sim::s3::{FakeS3, Faults, Outage};
 use tests::sim::consumer::Consumer;
-use tests::sim::history::Reader;
+use tests::sim::history::{KEYS, Reader};
 use tests::sim::run::{Outcome, Rig, run};
 use tests::sim::wire::Wire;
 use tests::sim::world::{Life, Root, TOPIC, World};
@@ -226,6 +227,49 @@ async fn assert_caught_up(rig: &Rig) {
     for (class, usage) in life.broker().expect("it serves").budget.usage() {
         assert!(usage.peak <= usage.capacity, "{class:?}: {usage:?}");
     }
+}
+
+/// Uploads, merges, deleted records and log compaction go on while processes die and the store fails. What may be read is what
+/// may be read of each partition; at the end there is a record of each key, and no other.
+#[test]
+fn compaction_races_all_that_moves_records() {
+    for seed in [14, 15, 16] {
+        let outcome = s3stream::sim::run(async {
+            let s3 = FakeS3::new(seed, Faults { latency: Duration::from_millis(20), ..Faults::rough() });
+            let rig = Rig::with(seed, Root::S3(s3.clone()), None, true);
+            let mut cleaned = 0;
+            for round in 0..12 {
+                // At another moment of an upload, a merge or a compaction each time.
+                sleep(Duration::from_millis(2_500 + 317 * round)).await;
+                let life = rig.world.lives().pop();
+                cleaned += life.as_deref().map_or(0, compacted);
+                match round % 4 {
+                    0 => s3.prefix_down("data/", Outage::Unavailable),
+                    1 => s3.prefix_down("meta/", Outage::Silent),
+                    2 => {}
+                    _ => s3.cut_off(&life.map_or_else(String::new, |life| life.name())),
+                }
+                sleep(Duration::from_millis(150 * round)).await;
+                rig.world.lives().iter().for_each(|life| rig.world.kill(life));
+                ["data/", "meta/"].iter().for_each(|prefix| s3.prefix_up(prefix));
+                rig.world.start();
+            }
+            assert!(cleaned > 3, "seed {seed}: {cleaned} partitions were found compacted");
+            rig.finish().await
+        });
+        assert_good(&outcome);
+        let keys = 2 * 3 * KEYS as usize;
+        assert!((1..=keys).contains(&outcome.left), "seed {seed}: {} records of {keys} keys", outcome.left);
+    }
+}
+
+/// Partitions of the topic that were compacted.
+fn compacted(life: &Life) -> usize {
+    let Some(broker) = life.broker() else { return 0 };
+    let image = broker.journal.image();
+    let Some(topic) = image.inner.topic(TOPIC) else { return 0 };
+    let state = |partition: &PartitionImage| image.inner.catalog.stream(partition.stream).cloned();
+    topic.partitions.iter().filter_map(state).filter(|state| state.cleaned > 0).count()
 }
 
 /// SAFETY F9 at the scale of brokers: two in a row die before anything of their lanes is in history.

@@ -162,6 +162,8 @@ fn filthiest(broker: &Broker, left_alone: &HashMap<StreamId, Instant>) -> Option
             }
         }
     }
+    // Topics come in no order.
+    due.sort_by(|(a, _), (b, _)| (&a.topic, a.index).cmp(&(&b.topic, b.index)));
     let (partition, cleaning) = plan::order(due).into_iter().next()?;
     let state = catalog.stream(partition.stream)?.clone();
     Some((Candidate { partition, catalog, state, now_ms }, cleaning))

@@ -17,6 +17,7 @@ use rand::{Rng, SeedableRng};
 use tokio::time::sleep;
 
 use super::history::{Event, Reader, RecordId};
+use super::producer::ID_HEADER;
 use super::wire::{Disconnected, Wire};
 use super::world::{TOPIC, World};
 
@@ -163,8 +164,15 @@ impl Consumer {
             None => {}
             Some(ResponseError::OffsetOutOfRange) => {
                 // A process that was superseded may not know of what its successor gave us.
+                let at = self.position[partition as usize];
+                let trimmed = self.world.trimmed(partition);
+                if at < trimmed {
+                    self.position[partition as usize] = trimmed;
+                    let reader = self.reader;
+                    self.world.record(Event::Sought { reader, partition, offset: trimmed });
+                    return Ok(());
+                }
                 if self.world.is_newest(&wire.life) {
-                    let at = self.position[partition as usize];
                     let what = format!("{:?} partition {partition} offset {at}: out of range", self.reader);
                     self.world.record(Event::RefusedWrongly(what));
                 }
@@ -188,10 +196,14 @@ impl Consumer {
                     continue;
                 }
                 *position = record.offset + 1;
-                let value = record.value.as_deref().and_then(RecordId::parse);
+                let named = record.headers.iter().find(|header| header.key == ID_HEADER.as_bytes());
+                let named = named.map_or(record.value, |header| header.value);
+                let value = named.as_deref().and_then(RecordId::parse);
                 let (reader, offset) = (self.reader, record.offset);
                 self.world.record(Event::Read { reader, partition, offset, value });
             }
+            // Where log compaction left a batch with fewer records, or none.
+            *position = (*position).max(batch.header().next_offset());
         }
         Ok(())
     }

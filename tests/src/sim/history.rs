@@ -10,6 +10,9 @@ use std::fmt;
 
 use super::commits::CommitJudge;
 
+/// Keys of a producer in a partition of a compacted topic.
+pub const KEYS: i32 = 8;
+
 /// One record: the `number`th of a producer in a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RecordId {
@@ -27,6 +30,21 @@ impl RecordId {
         let mut value = format!("{}/{}/{}/", self.producer, self.partition, self.number).into_bytes();
         value.resize(value.len() + padding, b'.');
         value
+    }
+
+    /// Its key in a compacted topic: of few that its producer has.
+    pub fn key(&self) -> Vec<u8> {
+        format!("{}/{}", self.producer, self.number % KEYS).into_bytes()
+    }
+
+    /// Does it delete its key, in a compacted topic?
+    pub fn is_tombstone(&self) -> bool {
+        self.number % 13 == 12
+    }
+
+    /// Its key and partition, for comparison.
+    fn keyed(&self) -> (u32, i32, i32) {
+        (self.producer, self.partition, self.number % KEYS)
     }
 
     /// The reverse; None for anything that no producer makes.
@@ -57,6 +75,10 @@ pub enum Reader {
 #[allow(missing_docs, reason = "fields are what their names say; the variants are documented")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// The topic is compacted by key.
+    Compacted,
+    /// Somebody asks that records below an offset be deleted.
+    TrimSent { partition: i32, below: i64 },
     /// A record went out for the first time.
     Sent(RecordId),
     /// A batch was acknowledged; `base_offset` None where the answer names no offset (DUPLICATE_SEQUENCE_NUMBER).
@@ -102,6 +124,10 @@ pub enum Violation {
     TwoValues { partition: i32, offset: i64, values: [RecordId; 2] },
     /// An offset was passed over.
     Hole { reader: Reader, partition: i32, expected: i64, got: i64 },
+    /// In the log at the end, though it was deleted by key, and what deleted it is gone.
+    Resurrected { id: RecordId, offset: i64, deleted_by: RecordId },
+    /// A reader was not shown what is the newest of its key.
+    PassedOver { reader: Reader, offset: i64, id: RecordId },
     /// Read once, and not in the log at the end.
     ReadThenGone { partition: i32, offset: i64, id: RecordId },
     /// One life told one connection less than before.
@@ -135,6 +161,10 @@ struct Judge {
     watermark: BTreeMap<(u64, i32), i64>,
     acknowledged: Vec<(RecordId, i32)>,
     commits: CommitJudge,
+    compacted: bool,
+    trimmed: BTreeMap<i32, i64>,
+    /// Offsets that a reader of a compacted topic was not shown: partition, from, to.
+    passed: Vec<(Reader, i32, i64, i64)>,
     found: Vec<Violation>,
 }
 
@@ -148,6 +178,11 @@ pub fn check(events: &[Event]) -> Vec<Violation> {
 impl Judge {
     fn see(&mut self, event: &Event) {
         match event {
+            Event::Compacted => self.compacted = true,
+            Event::TrimSent { partition, below } => {
+                let highest = self.trimmed.entry(*partition).or_default();
+                *highest = (*highest).max(*below);
+            }
             Event::Sent(id) => {
                 self.sent.insert(*id);
             }
@@ -199,7 +234,9 @@ impl Judge {
 
     fn read(&mut self, reader: Reader, partition: i32, offset: i64, value: Option<RecordId>) {
         let expected = self.position.insert((reader, partition), offset + 1).unwrap_or(0);
-        if offset != expected {
+        if offset > expected && self.compacted {
+            self.passed.push((reader, partition, expected, offset));
+        } else if offset != expected {
             self.found.push(Violation::Hole { reader, partition, expected, got: offset });
         }
         let id = match value {
@@ -235,20 +272,86 @@ impl Judge {
                 _ => {}
             }
         }
+        let kept = Kept::of(&self);
         for (&(partition, offset), &id) in &self.read {
-            if self.log.get(&(partition, offset)) != Some(&id) {
+            if self.log.get(&(partition, offset)) != Some(&id) && !kept.may_be_gone(id, Some(offset)) {
                 self.found.push(Violation::ReadThenGone { partition, offset, id });
             }
         }
         for (first, count) in &self.acknowledged {
             for i in 0..*count {
                 let id = RecordId { number: first.number + i, ..*first };
-                if !place.contains_key(&id) {
+                if !place.contains_key(&id) && !kept.may_be_gone(id, None) {
                     self.found.push(Violation::Lost(id));
                 }
             }
         }
+        for &(reader, partition, from, to) in &self.passed {
+            for (&(_, offset), &id) in self.at.range((partition, from)..(partition, to)) {
+                if !kept.may_be_gone(id, Some(offset)) {
+                    self.found.push(Violation::PassedOver { reader, offset, id });
+                }
+            }
+        }
+        if self.compacted {
+            for (&(_, offset), &id) in &self.log {
+                let newest_tombstone = kept.tombstones.get(&id.keyed());
+                if let Some(&deleted_by) =
+                    newest_tombstone.filter(|t| t.number > id.number && !place.contains_key(t))
+                {
+                    self.found.push(Violation::Resurrected { id, offset, deleted_by });
+                }
+            }
+        }
         self.found
+    }
+}
+
+/// What has to be there at the end, of what is known to have been in the log: nothing below a log start that was asked for;
+/// of a compacted topic the newest of each key, if that is no tombstone.
+struct Kept {
+    trimmed: BTreeMap<i32, i64>,
+    place: BTreeMap<RecordId, i64>,
+    /// The newest of each key; empty where the topic is not compacted.
+    newest: BTreeMap<(u32, i32, i32), RecordId>,
+    tombstones: BTreeMap<(u32, i32, i32), RecordId>,
+}
+
+impl Kept {
+    fn of(judge: &Judge) -> Kept {
+        let of_batch = |(first, count): &(RecordId, i32)| {
+            let first = *first;
+            (0..*count).map(move |i| RecordId { number: first.number + i, ..first })
+        };
+        let known = judge.at.values().copied().chain(judge.acknowledged.iter().flat_map(of_batch));
+        let place = judge.at.iter().map(|(&(_, offset), &id)| (id, offset)).collect();
+        let (mut newest, mut tombstones) = (BTreeMap::new(), BTreeMap::new());
+        for id in known.filter(|_| judge.compacted) {
+            let later = |of: &mut BTreeMap<_, RecordId>| {
+                let newest = of.entry(id.keyed()).or_insert(id);
+                *newest = (*newest).max(id);
+            };
+            later(&mut newest);
+            if id.is_tombstone() {
+                later(&mut tombstones);
+            }
+        }
+        Kept { trimmed: judge.trimmed.clone(), place, newest, tombstones }
+    }
+
+    fn may_be_gone(&self, id: RecordId, offset: Option<i64>) -> bool {
+        let trimmed = self.trimmed.get(&id.partition).copied().unwrap_or(0);
+        let offset = offset.or_else(|| self.place.get(&id).copied());
+        let is_trimmed = match offset {
+            Some(offset) => offset < trimmed,
+            // Nobody was told where it was: somewhere before the next of its producer.
+            None => self.place.range(id..).next().is_some_and(|(next, offset)| {
+                (next.producer, next.partition) == (id.producer, id.partition) && *offset <= trimmed
+            }),
+        };
+        let is_old =
+            self.newest.get(&id.keyed()).is_some_and(|newest| id.is_tombstone() || newest.number > id.number);
+        is_trimmed || is_old
     }
 }
 
@@ -354,6 +457,41 @@ mod tests {
             check(&h),
             [Violation::Hole { reader: Reader::Tail(0), partition: 0, expected: 0, got: 1 }]
         );
+    }
+
+    /// Keys repeat every [`KEYS`] records; 12 is a tombstone.
+    #[test]
+    fn of_a_compacted_topic_the_newest_of_each_key_stays() {
+        let compacted = |kept: &[i32]| {
+            let mut h = vec![Event::Compacted];
+            h.extend((0..16).map(|n| Event::Sent(id(n))));
+            h.extend((0..16).map(|n| acknowledged(n, i64::from(n))));
+            h.extend(kept.iter().map(|n| read(Reader::Final, i64::from(*n), id(*n))));
+            check(&h)
+        };
+        let newest = [8, 9, 10, 11, 13, 14, 15];
+        assert_eq!(compacted(&newest), []);
+        assert_eq!(compacted(&[0, 3, 4, 8, 9, 10, 11, 12, 13, 14, 15]), [], "older ones may stay");
+        assert_eq!(compacted(&[8, 9, 10, 11, 13, 14]), [Violation::Lost(id(15))]);
+        let found = compacted(&[8, 9, 11, 13, 14, 15]);
+        let passed = Violation::PassedOver { reader: Reader::Final, offset: 10, id: id(10) };
+        assert_eq!(found, [Violation::Lost(id(10)), passed]);
+        let found = compacted(&[4, 8, 9, 10, 11, 13, 14, 15]);
+        assert_eq!(found, [Violation::Resurrected { id: id(4), offset: 4, deleted_by: id(12) }]);
+    }
+
+    #[test]
+    fn what_somebody_asked_to_delete_may_be_gone_and_nothing_else() {
+        let trimmed = |below| {
+            let mut h = good();
+            h.truncate(10);
+            h.push(Event::TrimSent { partition: 0, below });
+            h.push(Event::Sought { reader: Reader::Final, partition: 0, offset: 1 });
+            h.push(read(Reader::Final, 1, id(1)));
+            check(&h)
+        };
+        assert_eq!(trimmed(1), []);
+        assert_eq!(trimmed(0).len(), 2);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! | `history.rs`, `commits.rs` | what clients saw, and what must never be seen (pure) |
 //! | `world.rs` | the store, the brokers' lives, kills, pauses, successors |
 //! | `wire.rs` | one connection: real frames over a pipe in memory |
-//! | `producer.rs`, `consumer.rs`, `member.rs` | clients |
+//! | `producer.rs`, `consumer.rs`, `member.rs`, `trimmer.rs` | clients |
 //! | `run.rs` | one seed from beginning to verdict |
 
 mod commits;
@@ -15,5 +15,6 @@ pub mod history;
 pub mod member;
 pub mod producer;
 pub mod run;
+mod trimmer;
 pub mod wire;
 pub mod world;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{CreateTopicsRequest, InitProducerIdRequest, ProduceRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
@@ -25,6 +25,8 @@ use super::world::{TOPIC, World};
 
 /// `max.in.flight.requests.per.connection` of an idempotent producer.
 const IN_FLIGHT: usize = 5;
+/// The header that says which record it is, in a compacted topic.
+pub const ID_HEADER: &str = "id";
 /// Last version with topic names.
 const PRODUCE_VERSION: i16 = 9;
 /// Answers that say: the same again, later.
@@ -70,6 +72,12 @@ struct Lane {
     in_flight: usize,
     /// Something failed: wait for all answers, then send all again.
     failed: bool,
+}
+
+fn compacted() -> CreatableTopicConfig {
+    let (name, value) = ("cleanup.policy", "compact,delete");
+    let config = CreatableTopicConfig::default().with_name(StrBytes::from_static_str(name));
+    config.with_value(Some(StrBytes::from_static_str(value)))
 }
 
 /// The partitions of a request and the first sequence of each batch.
@@ -147,7 +155,8 @@ impl Producer {
         let topic = CreatableTopic::default()
             .with_name(TopicName(StrBytes::from_static_str(TOPIC)))
             .with_num_partitions(self.world.partitions)
-            .with_replication_factor(1);
+            .with_replication_factor(1)
+            .with_configs(self.world.compacted.then(compacted).into_iter().collect());
         let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
         let patience = Duration::from_secs(15);
         let made = wire.ask(&request, 5, patience).await?.topics[0].error_code;
@@ -222,8 +231,16 @@ impl Producer {
         for number in batch.first..batch.first + batch.count {
             let id = RecordId { producer: self.index, partition, number };
             let value = id.value(batch.padding);
-            let key = crc32c(&value).to_be_bytes();
-            builder = builder.append(1_700_000_000_000 + i64::from(number), Some(&key), Some(&value), &[]);
+            let time = 1_700_000_000_000 + i64::from(number);
+            builder = match self.world.compacted {
+                false => builder.append(time, Some(&crc32c(&value).to_be_bytes()), Some(&value), &[]),
+                true => {
+                    // What a tombstone is, is in a header.
+                    let named = id.value(0);
+                    let value = (!id.is_tombstone()).then_some(&value[..]);
+                    builder.append(time, Some(&id.key()), value, &[(ID_HEADER, Some(&named))])
+                }
+            };
         }
         builder.build()
     }

@@ -14,6 +14,7 @@ use super::consumer::Consumer;
 use super::history::{Event, Reader, Violation, check};
 use super::member::Member;
 use super::producer::{Producer, Stop};
+use super::trimmer::Trimmer;
 use super::world::{Life, Root, World};
 
 /// What a run showed.
@@ -29,6 +30,8 @@ pub struct Outcome {
     pub committed: usize,
     /// Records read by anybody.
     pub read: usize,
+    /// Records that were there at the end.
+    pub left: usize,
     /// Broker lives that served.
     pub lives: usize,
     /// History and store, line by line; the same for the same seed.
@@ -42,6 +45,9 @@ const AFTERWARDS: Duration = Duration::from_secs(8);
 /// How long all that was sent may take to come to its end once it is calm.
 const CALM: Duration = Duration::from_secs(300);
 
+/// How long it takes until a log that is not written to any more is uploaded and compacted.
+const COMPACTED: Duration = Duration::from_secs(20);
+
 /// Runs one seed.
 pub fn run(seed: u64) -> Outcome {
     s3stream::sim::run(async move {
@@ -53,7 +59,8 @@ pub fn run(seed: u64) -> Outcome {
         };
         // The lanes in a store of their own, with its own weather.
         let wal = dice.random_bool(0.2).then(|| FakeS3::new(seed ^ 1, weather(&mut dice)));
-        let rig = Rig::with_wal(seed, root, wal);
+        let compacted = StdRng::seed_from_u64(!seed).random_bool(0.35);
+        let rig = Rig::with(seed, root, wal, compacted);
         rig.hostile(&mut dice).await;
         rig.finish().await
     })
@@ -77,23 +84,25 @@ pub struct Rig {
     producers: Vec<tokio::task::JoinHandle<()>>,
     consumers: Vec<tokio::task::JoinHandle<()>>,
     members: Vec<tokio::task::JoinHandle<()>>,
+    trimmer: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Rig {
     /// One process, two producers, two consumers, a group of two, three partitions.
     pub fn new(seed: u64, root: Root) -> Rig {
-        Rig::with_wal(seed, root, None)
+        Rig::with(seed, root, None, false)
     }
 
-    /// As [`Rig::new`], with the lanes in another store.
-    pub fn with_wal(seed: u64, root: Root, wal: Option<FakeS3>) -> Rig {
-        let world = World::new(seed, root, wal, 3);
+    /// As [`Rig::new`], with the lanes in another store, or with a `compacted` topic, of which records are deleted as well.
+    pub fn with(seed: u64, root: Root, wal: Option<FakeS3>, compacted: bool) -> Rig {
+        let world = World::with_cleanup(seed, root, wal, 3, compacted);
         world.start();
         let stop = Stop::default();
         let producers = (0..2).map(|n| tokio::spawn(Producer::new(&world, n, &stop).run())).collect();
         let consumers = (0..2).map(|n| tokio::spawn(Consumer::new(&world, Reader::Tail(n)).run())).collect();
         let members = (0..2).map(|n| tokio::spawn(Member::new(&world, n).run())).collect();
-        Rig { world, stop, producers, consumers, members }
+        let trimmer = compacted.then(|| tokio::spawn(Trimmer::new(&world).run()));
+        Rig { world, stop, producers, consumers, members, trimmer }
     }
 
     /// The hostile part.
@@ -275,7 +284,7 @@ impl Rig {
                 Err(_) => self.world.record(Event::Stuck("a producer".into())),
             }
         }
-        for client in self.consumers.iter().chain(&self.members) {
+        for client in self.consumers.iter().chain(&self.members).chain(&self.trimmer) {
             if client.is_finished() {
                 self.world.record(Event::Stuck("a consumer or a member failed".into()));
             }
@@ -285,6 +294,10 @@ impl Rig {
         // What the last process knows only from the store.
         self.world.lives().iter().for_each(|life| self.world.kill(life));
         self.world.start();
+        if self.world.compacted {
+            // What is written anew while it is read may be seen in part.
+            sleep(COMPACTED).await;
+        }
         if timeout(CALM, self.read_all()).await.is_err() {
             self.world.record(Event::Stuck("the last reading".into()));
         }
@@ -322,8 +335,18 @@ impl Rig {
             acknowledged: count(|e| matches!(e, Event::Acknowledged { .. })),
             committed: self.committed(),
             read: count(|e| matches!(e, Event::Read { .. })),
+            left: left(&events),
             lives: count(|e| matches!(e, Event::Note(n) if n.starts_with("serving"))),
             trace: self.world.trace(),
         }
     }
+}
+
+/// Offsets with a record at the end.
+fn left(events: &[Event]) -> usize {
+    let of_log = events.iter().filter_map(|event| match event {
+        Event::Read { reader: Reader::Final, partition, offset, .. } => Some((*partition, *offset)),
+        _ => None,
+    });
+    of_log.collect::<std::collections::BTreeSet<_>>().len()
 }

@@ -80,6 +80,7 @@ struct State {
     events: Vec<(Duration, Event)>,
     acknowledged: Vec<i64>,
     committed: Vec<i64>,
+    trimmed: Vec<i64>,
 }
 
 /// Shared by everything in a run.
@@ -92,6 +93,8 @@ pub struct World {
     pub wal: Option<FakeS3>,
     /// Partitions of the topic.
     pub partitions: i32,
+    /// Is it compacted by key?
+    pub compacted: bool,
     begun: Instant,
     state: Mutex<State>,
 }
@@ -99,6 +102,17 @@ pub struct World {
 impl World {
     /// A world without processes. Within a runtime whose time is paused.
     pub fn new(seed: u64, root: Root, wal: Option<FakeS3>, partitions: i32) -> Arc<World> {
+        World::with_cleanup(seed, root, wal, partitions, false)
+    }
+
+    /// As [`World::new`], with a topic that is `compacted` and deletes, or one that deletes alone.
+    pub fn with_cleanup(
+        seed: u64,
+        root: Root,
+        wal: Option<FakeS3>,
+        partitions: i32,
+        compacted: bool,
+    ) -> Arc<World> {
         let state = State {
             lives: Vec::new(),
             started: 0,
@@ -107,8 +121,14 @@ impl World {
             events: Vec::new(),
             acknowledged: vec![-1; partitions as usize],
             committed: vec![-1; partitions as usize],
+            trimmed: vec![0; partitions as usize],
         };
-        Arc::new(World { seed, root, wal, partitions, begun: Instant::now(), state: Mutex::new(state) })
+        let (begun, state) = (Instant::now(), Mutex::new(state));
+        let world = Arc::new(World { seed, root, wal, partitions, compacted, begun, state });
+        if compacted {
+            world.record(Event::Compacted);
+        }
+        world
     }
 
     /// Adds to the history.
@@ -121,6 +141,10 @@ impl World {
         if let Event::CommitAcknowledged { partition, offset } = &event {
             let highest = &mut state.committed[*partition as usize];
             *highest = (*highest).max(*offset);
+        }
+        if let Event::TrimSent { partition, below } = &event {
+            let highest = &mut state.trimmed[*partition as usize];
+            *highest = (*highest).max(*below);
         }
         state.events.push((self.begun.elapsed(), event));
     }
@@ -170,6 +194,11 @@ impl World {
         self.state.lock().committed[partition as usize]
     }
 
+    /// Somebody asked that records below this offset of a partition be deleted.
+    pub fn trimmed(&self, partition: i32) -> i64 {
+        self.state.lock().trimmed[partition as usize]
+    }
+
     /// Starts a process; it serves when it is ready, unless it ends before.
     pub fn start(self: &Arc<Self>) -> Arc<Life> {
         let number = {
@@ -215,6 +244,11 @@ impl World {
             ("wal.upload.interval.ms", "1500"),
             ("merge.fan.in", "3"),
             ("object.delete.delay.ms", "3000"),
+            // So does log compaction, of whatever is dirty.
+            ("log.cleaner.backoff.ms", "700"),
+            ("log.cleaner.min.cleanable.ratio", "0"),
+            ("log.cleaner.delete.retention.ms", "10000"),
+            ("log.roll.ms", "1"),
         ];
         let config = BrokerConfig::read(settings.into_iter()).expect("the settings are legal");
         let broker = match start(env.clone(), config, stores, Sockets::none("PLAINTEXT")).await {
