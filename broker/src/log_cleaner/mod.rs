@@ -7,16 +7,18 @@
 //!    comes to is where this round ends, and where the next one's dirty section begins.
 //! 3. [`filter`] passes every batch from the log start to there: kept as it is, rewritten, emptied, or dropped.
 //!
-//! [`section`] makes the objects of what pass 2 leaves. The shell: [`task`] carries rounds out, `read` and `write` are its
-//! way from and to the bucket. [`transactions`] follows transactions through either pass; [`stats`] is what a round did.
+//! [`section`] makes the objects of what pass 2 leaves. The shell: [`task`] looks what is to be done, `round` does it,
+//! `read` and `write` are the way from and to the bucket, `ages` knows how long something waits. [`transactions`] follows transactions through either pass; [`stats`] is what a round did.
 //!
 //! (Kafka: `Cleaner`, `LogCleanerManager`; KIP-58, KIP-354, KIP-534.)
 
+mod ages;
 pub mod build_map;
 pub mod filter;
 pub mod offset_map;
 pub mod plan;
 mod read;
+mod round;
 pub mod section;
 pub mod stats;
 pub mod task;

@@ -34,6 +34,7 @@ pub(super) struct Batches<'a> {
     stream: StreamId,
     step_bytes: u64,
     ranges: std::slice::Iter<'a, StreamRange>,
+    from: u64,
     /// Of the range at hand, and which of them were read.
     blocks: Vec<BlockRef>,
     at: usize,
@@ -50,8 +51,15 @@ impl<'a> Batches<'a> {
         ranges: &'a [StreamRange],
         step_bytes: u64,
     ) -> Batches<'a> {
-        let (blocks, ready): (_, Ready) = (Vec::new(), Box::new(std::iter::empty()));
-        Batches { objects, catalog, stream, step_bytes, ranges: ranges.iter(), blocks, at: 0, ready, work: 0 }
+        let (ranges, from, blocks, at, work) = (ranges.iter(), 0, Vec::new(), 0, 0);
+        let ready: Ready = Box::new(std::iter::empty());
+        Batches { objects, catalog, stream, step_bytes, ranges, from, blocks, at, ready, work }
+    }
+
+    /// Leaves out blocks that end at or below this offset.
+    pub(super) fn from(mut self, offset: u64) -> Self {
+        self.from = offset;
+        self
     }
 
     /// The next one; None behind the last.
@@ -73,6 +81,7 @@ impl<'a> Batches<'a> {
                 let Some(range) = self.ranges.next() else { return Ok(None) };
                 let at = self.catalog.range_at(range);
                 (self.blocks, self.at) = (self.objects.history.blocks_of(self.stream, &at).await?, 0);
+                self.blocks.retain(|block| block.end > self.from);
                 continue;
             }
             let step = step(&self.blocks[self.at..], self.step_bytes);

@@ -13,21 +13,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use s3stream::budget::Class;
-use s3stream::catalog::{Catalog, StorageRecord, StreamRange, StreamState};
+use s3stream::catalog::{Catalog, StreamRange, StreamState};
 use s3stream::ids::StreamId;
-use s3stream::rewrite::{RewriteError, Rewriter};
+use s3stream::rewrite::Rewriter;
 use tokio::time::{Instant, sleep};
 
-use super::CleaningError;
+use super::ages::Ages;
 use super::build_map::{Fed, MapBuilder};
-use super::filter::{Filter, FilterRules, Filtered};
-use super::offset_map::{OffsetMap, OffsetMapError};
+use super::filter::{Filter, FilterRules};
+use super::offset_map::OffsetMap;
 use super::plan::{self, Cleaning, LogFacts, Unit};
-use super::read::{Batches, ReadFailed};
+use super::round::{Failed, Round};
 use super::section::sections;
 use super::stats::CleanerStats;
 use super::transactions::CleanedTransactions;
-use super::write::{Output, WriteFailed};
 use crate::broker::Broker;
 use crate::partition::Partition;
 
@@ -39,35 +38,6 @@ const BACKOFF_MIN: Duration = Duration::from_millis(10);
 const OUTDATED_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes that are read at a time, at least and at most.
 const STEP_BYTES: (u64, u64) = (512 << 10, 2 << 20);
-
-/// Why a partition was not cleaned. Its log is as it was, or cleaner up to some object.
-#[derive(Debug, thiserror::Error)]
-enum Failed {
-    #[error(transparent)]
-    Read(#[from] ReadFailed),
-    #[error(transparent)]
-    Write(#[from] WriteFailed),
-    #[error(transparent)]
-    Propose(#[from] RewriteError),
-    #[error(transparent)]
-    Cleaning(#[from] CleaningError),
-    #[error(transparent)]
-    Map(#[from] OffsetMapError),
-    #[error("not one record of {0}.. could be looked at")]
-    NoProgress(i64),
-}
-
-impl Failed {
-    /// May it be that what was planned is not there any more?
-    fn is_of_storage(&self) -> bool {
-        matches!(
-            self,
-            Failed::Read(ReadFailed::Rewrite(_))
-                | Failed::Write(WriteFailed::Rewrite(_))
-                | Failed::Propose(_)
-        )
-    }
-}
 
 /// What a round takes of class merge: 3/8, so that an upload, which takes half, never waits for its end.
 struct Shares {
@@ -105,9 +75,10 @@ pub async fn run(broker: Arc<Broker>, objects: Rewriter) {
         return;
     }
     let mut left_alone: HashMap<StreamId, Instant> = HashMap::new();
+    let mut ages = Ages::default();
     loop {
         left_alone.retain(|_, since| since.elapsed() < LEFT_ALONE);
-        let Some((candidate, cleaning)) = filthiest(&broker, &left_alone) else {
+        let Some((candidate, cleaning)) = filthiest(&broker, &objects, &left_alone, &mut ages).await else {
             let backoff = broker.live.load().values.long("log.cleaner.backoff.ms").max(0) as u64;
             sleep(Duration::from_millis(backoff).max(BACKOFF_MIN)).await;
             continue;
@@ -131,13 +102,19 @@ pub async fn run(broker: Arc<Broker>, objects: Rewriter) {
 }
 
 /// The partition to clean next, of those that are led here.
-fn filthiest(broker: &Broker, left_alone: &HashMap<StreamId, Instant>) -> Option<(Candidate, Cleaning)> {
+async fn filthiest(
+    broker: &Broker,
+    objects: &Rewriter,
+    left_alone: &HashMap<StreamId, Instant>,
+    ages: &mut Ages,
+) -> Option<(Candidate, Cleaning)> {
     let catalog = broker.journal.image().inner.catalog.clone();
     let now_ms = broker.env.clock.wall_ms();
-    let table = broker.partitions.load();
+    let table = broker.partitions.load_full();
+    ages.retain(|stream| catalog.stream(stream).is_some());
     let mut due = Vec::new();
     for topic in table.topics() {
-        let config = topic.config.load();
+        let config = topic.config.load_full();
         if !config.compacted {
             continue;
         }
@@ -157,9 +134,21 @@ fn filthiest(broker: &Broker, left_alone: &HashMap<StreamId, Instant>) -> Option
                 cleaned_until: (state.cleaned > 0).then_some(state.cleaned as i64),
                 units: &units,
             };
-            if let Some(cleaning) = plan::plan(&facts, &config.compaction, now_ms) {
-                due.push((partition.clone(), cleaning));
+            let mut planned = plan::plan(&facts, &config.compaction, now_ms);
+            if planned.is_none() && config.compaction.max_compaction_lag_ms < i64::MAX {
+                // How old it is decides. The first that is dirty is the oldest, as far as times go up.
+                let dirty_from =
+                    plan::measure(&facts, &config.compaction, now_ms).map_or(i64::MAX, |m| m.dirty_from);
+                let first = units.iter().position(|unit| unit.end > dirty_from);
+                if let Some((range, first)) = first.map(|first| (&state.ranges[first], first)) {
+                    let (stream, from) = (partition.stream, dirty_from as u64);
+                    let mut known = units.clone();
+                    known[first].first_timestamp =
+                        ages.first_timestamp(objects, &catalog, stream, range, from).await;
+                    planned = plan::plan(&LogFacts { units: &known, ..facts }, &config.compaction, now_ms);
+                }
             }
+            due.extend(planned.map(|cleaning| (partition.clone(), cleaning)));
         }
     }
     // Topics come in no order.
@@ -195,13 +184,15 @@ async fn clean(
     let load_factor = live.values.double("log.cleaner.io.buffer.load.factor");
     let mut map = OffsetMap::new(shares.table as usize, load_factor, broker.env.entropy.u64())?;
     let limit = broker.decompressed_bytes_max();
-    let round = Round { objects, candidate, object_bytes: shares.object, step_bytes: shares.step };
+    let Candidate { partition, catalog, state, now_ms } = candidate;
+    let (object_bytes, step_bytes) = (shares.object, shares.step);
+    let round = Round { objects, stream: partition.stream, catalog, state, object_bytes, step_bytes };
 
     let planned = candidate.ranges_below(cleaning.until);
     let from = planned.partition_point(|range| range.end as i64 <= cleaning.dirty_from);
     let mut builder =
         MapBuilder::new(&mut map, cleaning.dirty_from, cleaning.until, CleanedTransactions::default(), limit);
-    let mut batches = round.batches(&planned[from..]);
+    let mut batches = round.batches(&planned[from..]).from(cleaning.dirty_from as u64);
     while let Some(batch) = batches.next().await? {
         if builder.feed(&batch)? == Fed::Enough {
             break;
@@ -213,11 +204,10 @@ async fn clean(
         return Err(Failed::NoProgress(cleaning.dirty_from));
     }
 
-    let partition = &candidate.partition;
     let rules = FilterRules {
         until,
         upper_bound: cleaning.until,
-        now_ms: candidate.now_ms,
+        now_ms: *now_ms,
         delete_retention_ms: partition.config.load().compaction.delete_retention_ms,
         decompressed_bytes_max: limit,
     };
@@ -226,7 +216,9 @@ async fn clean(
     let sections = sections(candidate.ranges_below(until), shares.object);
     for (at, ranges) in sections.iter().enumerate() {
         let cleaned = (at + 1 == sections.len()).then_some(until as u64);
-        round.rewrite(ranges, cleaned, &mut filter).await?;
+        if round.rewrite(ranges, cleaned, &mut filter).await? {
+            partition.rewritten(ranges.last().map_or(0, |range| range.end));
+        }
     }
     stats.add(filter.stats());
     Ok(stats)
@@ -246,80 +238,5 @@ impl Candidate {
     fn ranges_below(&self, end: i64) -> &[StreamRange] {
         let ranges = &self.state.ranges;
         &ranges[..ranges.partition_point(|range| (range.start as i64) < end)]
-    }
-}
-
-/// One partition's round, as its passes see it.
-struct Round<'a> {
-    objects: &'a Rewriter,
-    candidate: &'a Candidate,
-    object_bytes: u64,
-    step_bytes: u64,
-}
-
-impl<'a> Round<'a> {
-    fn batches(&self, ranges: &'a [StreamRange]) -> Batches<'a> {
-        let Candidate { partition, catalog, .. } = self.candidate;
-        Batches::new(self.objects, catalog, partition.stream, ranges, self.step_bytes)
-    }
-
-    /// Writes one section anew, if that changes anything or it is the one to say what is clean.
-    async fn rewrite(
-        &self,
-        ranges: &'a [StreamRange],
-        cleaned: Option<u64>,
-        filter: &mut Filter<'_>,
-    ) -> Result<(), Failed> {
-        let (Some(first), Some(last)) = (ranges.first(), ranges.last()) else { return Ok(()) };
-        let Candidate { partition, state, .. } = self.candidate;
-        let mut output = Output::begin(self.objects, partition.stream, ranges, self.object_bytes);
-        // What is too large for one object is not written before something of it changes. Then all before is read again.
-        let large = ranges.iter().map(|range| range.bytes).sum::<u64>() > self.object_bytes;
-        let mut skipped = large.then_some(first.start as i64);
-        let mut batches = self.batches(ranges);
-        while let Some(batch) = batches.next().await? {
-            let filtered = filter.filter(&batch)?;
-            if let Some(until) = skipped.take() {
-                if matches!(filtered, Filtered::Keep(_)) {
-                    skipped = Some(batch.header().next_offset());
-                    continue;
-                }
-                self.copy(ranges, until, &mut output).await?;
-            }
-            output.push(batch.header(), &filtered).await?;
-        }
-        drop(batches);
-        if !output.is_changed() && cleaned.is_none() {
-            return Ok(());
-        }
-        if let Some(until) = skipped {
-            self.copy(ranges, until, &mut output).await?;
-        }
-        let (objects, _in_work) = output.finish().await?;
-        let record = StorageRecord::StreamRewritten {
-            stream: partition.stream,
-            epoch: state.epoch,
-            start: first.start,
-            end: last.end,
-            cleaned: cleaned.unwrap_or(state.cleaned),
-            objects,
-        };
-        self.objects.propose(record).await?;
-        partition.rewritten(last.end);
-        Ok(())
-    }
-
-    /// Batches that stay as they are, up to an offset.
-    async fn copy(
-        &self,
-        ranges: &'a [StreamRange],
-        until: i64,
-        output: &mut Output<'_>,
-    ) -> Result<(), Failed> {
-        let mut batches = self.batches(ranges);
-        while let Some(batch) = batches.next().await?.filter(|batch| batch.header().base_offset < until) {
-            output.push(batch.header(), &Filtered::Keep(batch.bytes().clone())).await?;
-        }
-        Ok(())
     }
 }

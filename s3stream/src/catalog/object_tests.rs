@@ -336,6 +336,14 @@ fn a_rewrite_takes_the_place_of_ranges_offset_for_offset() {
     log.ok(1, rewrite((0, 0), (0, 30), &[(object(1, 7), first), (object(1, 8), second)]));
     assert_eq!(log.ranges(0), [(4, 30, 8)]);
     assert!(log.catalog.object(object(1, 7)).unwrap().is_condemned());
+    // Nothing had to be written: what is clean moves alone, and never back.
+    log.ok(1, upload(1, (6, 7), object(1, 9), &[part(0, 0, 30, 40)]));
+    log.ok(1, rewrite((0, 0), (40, 40), &[]));
+    assert_eq!((log.ranges(0), log.stream(0).cleaned), (vec![(4, 30, 8), (30, 40, 9)], 40));
+    log.refused(1, rewrite((0, 0), (39, 39), &[]), "has reached");
+    log.refused(1, rewrite((0, 0), (41, 41), &[]), "has reached");
+    log.refused(1, rewrite((0, 0), (0, 40), &[]), "would lose");
+    log.refused(2, rewrite((0, 0), (40, 40), &[]), "only");
     check_objects(&log.catalog);
 }
 

@@ -313,6 +313,11 @@ impl Catalog {
         if cleaned < state.cleaned || cleaned > state.base {
             return Err(Illegal::OffsetGoesBack { stream, reached: state.cleaned, given: cleaned });
         }
+        if objects.is_empty() && start == end {
+            state.cleaned = cleaned;
+            self.streams.insert(stream, state);
+            return Ok(());
+        }
         let shrinks = Illegal::CoverageShrinks { stream, start, end };
         let from = state.ranges.partition_point(|range| range.end <= start);
         let until = state.ranges.partition_point(|range| range.start < end).max(from);

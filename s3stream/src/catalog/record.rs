@@ -170,6 +170,7 @@ pub enum StorageRecord {
     /// Id 19: What objects hold of one stream in [`start`, `end`) was written anew, with fewer records at the same offsets.
     /// Proposed by the stream's owner, in the epoch that it was planned in: what a later owner has rewritten since is never
     /// undone.
+    /// Without objects, `start` = `end`: nothing had to be, and `cleaned` alone moves.
     StreamRewritten {
         /// Which.
         stream: StreamId,

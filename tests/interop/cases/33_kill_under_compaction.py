@@ -65,7 +65,7 @@ def send(case, topic, keys, versions):
     name = case.path(f"versions-{versions.start}")
     with open(name, "w", encoding="utf-8") as f:
         f.writelines(f"k{key}|{value(key, version)}\n" for version in versions for key in range(keys))
-    sent = ["-P", "-t", topic, "-p", 0, "-K", "|", "-X", "enable.idempotence=true", "-X", "message.timeout.ms=120000", "-l", name]
+    sent = ["-P", "-E", "-t", topic, "-p", 0, "-K", "|", "-X", "enable.idempotence=true", "-X", "message.timeout.ms=120000", "-l", name]
     return Child(case.kcat.argv(*sent), name + ".log")
 
 

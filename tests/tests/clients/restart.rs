@@ -44,6 +44,9 @@ fn metadata(at: &str, topic: &str) -> metadata_response::MetadataResponseTopic {
     ask_at(at, &MetadataRequest::default().with_topics(Some(vec![asked])), 12).topics.remove(0)
 }
 
+/// A new cluster begins at the highest level.
+const NEWEST: i16 = broker::metadata::LEVEL_MAX as i16;
+
 /// The finalized level of `aquifer.version`, and the epoch of the features.
 fn level(at: &str) -> (i16, i64) {
     let request = ApiVersionsRequest::default()
@@ -66,7 +69,7 @@ fn quotas_replica_lists_and_levels_survive_a_restart_and_old_epochs_are_told_who
     let request = AlterPartitionReassignmentsRequest::default().with_topics(vec![reassigned]);
     assert_eq!(ask_at(&at, &request, 1).responses[0].partitions[0].error_code, 0);
     let (before, epoch) = level(&at);
-    assert_eq!((before, metadata(&at, "t").partitions[0].leader_epoch), (3, 0));
+    assert_eq!((before, metadata(&at, "t").partitions[0].leader_epoch), (NEWEST, 0));
 
     broker.kill().unwrap();
     broker.start_again().unwrap();
@@ -75,7 +78,7 @@ fn quotas_replica_lists_and_levels_survive_a_restart_and_old_epochs_are_told_who
     assert_eq!((partition.replica_nodes, partition.isr_nodes), (vec![ME], vec![ME]));
     assert_eq!((partition.leader_id, partition.leader_epoch), (ME, 1));
     let (after, later) = level(&at);
-    assert_eq!(after, 3);
+    assert_eq!(after, NEWEST);
     assert!(later > epoch, "the epoch of features never goes back");
 
     an_old_epoch_is_told_the_new_leader(&at, metadata(&at, "t").topic_id);
@@ -91,7 +94,7 @@ fn quotas_replica_lists_and_levels_survive_a_restart_and_old_epochs_are_told_who
         ask_at(&at, &UpdateFeaturesRequest::default().with_feature_updates(vec![update]), 2).error_code
     };
     assert_eq!(
-        (update(3, 1), update(1, 2), update(4, 1)),
+        (update(NEWEST, 1), update(1, 2), update(NEWEST + 1, 1)),
         (0, INVALID_UPDATE_VERSION, INVALID_UPDATE_VERSION)
     );
 
