@@ -11,6 +11,12 @@ from .clients import run_command
 # Of brokers that are older than any here.
 SKIPPED = {"test_kafka_consumer_offsets_for_time_old"}
 
+# What a race inside kafka-python 3.0.12 looks like. A consumer that subscribes while its bootstrap's metadata request is on the way
+# forgets that it needs another one: the answer to the first clears `ClusterMetadata._need_update` (cluster.py, the "TODO:
+# handle future when old metadata request is currently in-flight" of set_topics), so it never asks for its topic, and gets
+# nothing until metadata_max_age_ms of five minutes. A test that failed in this way, and in no other, is run once more.
+CLIENT_RACE = "assert set() == {"
+
 
 def run_tests(case, file, tests, left_out=()):
     """Runs one file of tests and notes each feature of `tests` (feature -> test functions)."""
@@ -26,6 +32,11 @@ def run_tests(case, file, tests, left_out=()):
         argv += ["--deselect", f"test/integration/{file}::{name}"]
     run_command(argv, case.transcript, seconds=240, codes=(0, 1), env=env)
     results = _results(report)
+    raced = [name for name, errors in results.items() if any(error and CLIENT_RACE in error for error in errors)]
+    if raced:
+        print(f"  once more, for a race in the client: {', '.join(raced)}")
+        run_command([*argv, "-k", " or ".join(raced)], case.transcript, seconds=240, codes=(0, 1), env=env)
+        results.update(_results(report))
     case.equal("tests of the archive and of the case", sorted(sum(tests.values(), [])), sorted(set(results) - SKIPPED))
     for feature, names in tests.items():
         errors = [error for name in names for error in results[name] if error]
