@@ -5,7 +5,7 @@
 //! are given up when the disk is full, so that the journal can still say what may be deleted (SAFETY L11). Names that start
 //! with a dot are never objects.
 //!
-//! Per object: create in `.staging`, vectored writes, fdatasync; renameat2(NOREPLACE), else a hard link; fsync of the
+//! Per object: create in `.staging`, vectored writes (large bodies past the page cache: [`super::direct`]), fdatasync; renameat2(NOREPLACE), else a hard link; fsync of the
 //! directory. Flushes of one directory are shared: whoever comes while one runs waits for the next, which serves all.
 
 use std::collections::HashMap;
@@ -20,6 +20,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use rustix::fs::{AtFlags, Mode, OFlags};
 
+use super::direct::{DIRECT_MIN, DirectWriter};
 use super::steps::{Disk, Part};
 use crate::buffers::BufferPool;
 use crate::ids::Nonce;
@@ -56,6 +57,9 @@ pub(crate) struct LocalDisk {
     read_buffers: Arc<BufferPool>,
     /// False once renameat2 said that this file system does not know NOREPLACE.
     rename_no_replace: AtomicBool,
+    direct_writer: DirectWriter,
+    /// False once this file system refused O_DIRECT.
+    direct: AtomicBool,
 }
 
 /// An open directory below the root, with its flushes.
@@ -105,6 +109,8 @@ impl LocalDisk {
             directories: Mutex::default(),
             read_buffers: BufferPool::new(READ_BUFFERS_MAX),
             rename_no_replace: AtomicBool::new(cfg!(target_os = "linux")),
+            direct_writer: DirectWriter::default(),
+            direct: AtomicBool::new(true),
         };
         disk.lay_ballast();
         Ok(disk)
@@ -156,16 +162,44 @@ impl LocalDisk {
     }
 
     fn write_staging(self: &Arc<Self>, body: &PutPayload) -> Result<Staged, StoreError> {
-        let name = format!("{:016x}-{}", self.process.0, self.staged.fetch_add(1, Ordering::Relaxed));
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&self.staging_fd, &name, flags, Mode::from_raw_mode(0o644))
-            .map_err(|error| self.io_error("create staging file", error.into()))?;
-        let staged = Staged { disk: self.clone(), name, renamed: false };
-        let mut file = File::from(fd);
+        if body.content_length() >= DIRECT_MIN
+            && let Some(staged) = self.write_direct(body)?
+        {
+            return Ok(staged);
+        }
+        let created = self.create_staging(OFlags::empty());
+        let (staged, mut file) = created.map_err(|error| self.io_error("create staging file", error))?;
         write_all(&mut file, body).map_err(|error| self.io_error("write", error))?;
-        // The size is part of what fdatasync must flush: the file was empty.
-        file.sync_data().map_err(|error| StoreError::FsyncFailed(format!("{}: {error}", staged.name)))?;
-        Ok(staged)
+        flush_data(&file, staged)
+    }
+
+    /// None: the file system does not do it.
+    fn write_direct(self: &Arc<Self>, body: &PutPayload) -> Result<Option<Staged>, StoreError> {
+        if !self.direct.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let written = self.create_staging(OFlags::DIRECT).and_then(|(staged, mut file)| {
+            self.direct_writer.write(&mut file, body)?;
+            Ok((staged, file))
+        });
+        match written {
+            Ok((staged, file)) => flush_data(&file, staged).map(Some),
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                tracing::info!(root = %self.root.display(), "no O_DIRECT here: writing through the page cache");
+                self.direct.store(false, Ordering::Relaxed);
+                Ok(None)
+            }
+            Err(error) => Err(self.io_error("write", error)),
+        }
+    }
+
+    fn create_staging(self: &Arc<Self>, flags: OFlags) -> io::Result<(Staged, File)> {
+        let name = format!("{:016x}-{}", self.process.0, self.staged.fetch_add(1, Ordering::Relaxed));
+        let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.staging_fd, &name, flags, Mode::from_raw_mode(0o644));
+        // An open that is refused for its flags has made the file all the same.
+        let staged = Staged { disk: self.clone(), name, renamed: false };
+        Ok((staged, File::from(fd?)))
     }
 
     fn publish_blocking(&self, mut staged: Staged, key: &str) -> Result<bool, StoreError> {
@@ -446,6 +480,14 @@ fn create_dir_durable(path: &Path) -> io::Result<()> {
         _ => {}
     }
     File::open(above)?.sync_all()
+}
+
+/// The size is part of what fdatasync must flush: the file was empty.
+fn flush_data(file: &File, staged: Staged) -> Result<Staged, StoreError> {
+    match file.sync_data() {
+        Ok(()) => Ok(staged),
+        Err(error) => Err(StoreError::FsyncFailed(format!("{}: {error}", staged.name))),
+    }
 }
 
 fn write_all(file: &mut File, body: &PutPayload) -> io::Result<()> {

@@ -1,11 +1,12 @@
 //! A store in a directory of a local file system: the embedded default, and a real cluster's bucket when several processes
 //! share it.
 //!
-//! Owns what is special about disks: when an object is durable ([`steps`]), the system calls ([`disk`]), which file systems
+//! Owns what is special about disks: when an object is durable ([`steps`]), the system calls ([`disk`], [`direct`]), which file systems
 //! will do ([`filesystem`]), and carrying both to threads that may block. An object is visible a moment before it is
 //! durable; whoever sees it makes it durable before acting on it. A call that runs out of time goes on in its thread: it
 //! may or may not happen, as everywhere.
 
+mod direct;
 pub(crate) mod disk;
 pub(crate) mod filesystem;
 pub(crate) mod steps;
