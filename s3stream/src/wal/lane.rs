@@ -42,7 +42,7 @@ pub struct LaneConfig {
     /// The longest that a first append waits while a PUT is in flight and another may be started. 5 ms; without effect
     /// where one PUT is in flight at most.
     pub linger: Duration,
-    /// PUTs in flight at most, at least 1. From the store's traits: 1 in a directory.
+    /// PUTs in flight at most, at least 1. From the store's traits: 2 in a directory.
     pub puts_in_flight: usize,
     /// Cap on PUTs per second: the dial between latency and cost. Delays objects below 256 KiB only. None or 0 is no cap.
     pub puts_per_second_max: Option<u32>,

@@ -4,12 +4,16 @@
 //! The kernel asks for aligned memory, offsets and lengths. Bodies are gathered in an aligned buffer; what is left over at
 //! the end of one is written as other files are. Where a file system does not do it, nothing is lost: the caller writes
 //! everything in the usual way.
+//!
+//! A disk does one thing at a time: behind a merge's 64 MiB a producer's 4 KiB would wait for 200 ms. So what nobody waits
+//! for is written in small pieces, each of which gives way to what somebody waits for ([`Precedence`]).
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use rustix::fs::OFlags;
 
 use crate::store::PutPayload;
@@ -20,8 +24,48 @@ pub(super) const DIRECT_MIN: usize = 256 << 10;
 const ALIGNMENT: usize = 4096;
 /// Bytes of one write. The disk is idle between two.
 const BUFFER_BYTES: usize = 4 << 20;
+/// Bytes of one write that others wait behind: some milliseconds.
+const YIELDING_BYTES: usize = 1 << 20;
+/// The longest that one of those gives way: a busy lane leaves it a tenth of the disk.
+const GIVEN_WAY_MAX: Duration = Duration::from_millis(25);
 /// Buffers kept for the next writes: a lane's, an upload's or a merge's.
 const IDLE_MAX: usize = 2;
+
+/// Who writes something that others wait for.
+#[derive(Default)]
+pub(super) struct Precedence {
+    writing: Mutex<usize>,
+    none: Condvar,
+}
+
+/// A write that has precedence, while it lasts.
+pub(super) struct First<'a>(&'a Precedence);
+
+impl Precedence {
+    /// Others give way until this is dropped.
+    pub(super) fn first(&self) -> First<'_> {
+        *self.writing.lock() += 1;
+        First(self)
+    }
+
+    /// Returns when nobody has precedence, or has had it for too long.
+    fn give_way(&self) {
+        let mut writing = self.writing.lock();
+        if *writing > 0 {
+            self.none.wait_for(&mut writing, GIVEN_WAY_MAX);
+        }
+    }
+}
+
+impl Drop for First<'_> {
+    fn drop(&mut self) {
+        let mut writing = self.0.writing.lock();
+        *writing -= 1;
+        if *writing == 0 {
+            self.0.none.notify_all();
+        }
+    }
+}
 
 /// Aligned buffers, used again.
 #[derive(Default)]
@@ -45,14 +89,21 @@ impl Aligned {
 }
 
 impl DirectWriter {
-    /// Writes all of `body` to an empty file that was opened with O_DIRECT, which it has no more afterwards.
+    /// Writes all of `body` to an empty file that was opened with O_DIRECT, which it has no more afterwards; giving way to
+    /// others, or not.
     ///
     /// # Errors
     /// `InvalidInput` where the file system wants something else; part of the body may have been written.
-    pub(super) fn write(&self, file: &mut File, body: &PutPayload) -> io::Result<()> {
+    pub(super) fn write(
+        &self,
+        file: &mut File,
+        body: &PutPayload,
+        giving_way: Option<&Precedence>,
+    ) -> io::Result<()> {
         let idle = self.0.lock().pop();
         let mut buffer = idle.unwrap_or_else(Aligned::new);
-        let written = write_through(file, body, buffer.bytes());
+        let at_once = if giving_way.is_some() { YIELDING_BYTES } else { BUFFER_BYTES };
+        let written = write_through(file, body, &mut buffer.bytes()[..at_once], giving_way);
         let mut idle = self.0.lock();
         if idle.len() < IDLE_MAX {
             idle.push(buffer);
@@ -61,7 +112,16 @@ impl DirectWriter {
     }
 }
 
-fn write_through(file: &mut File, body: &PutPayload, buffer: &mut [u8]) -> io::Result<()> {
+fn write_through(
+    file: &mut File,
+    body: &PutPayload,
+    buffer: &mut [u8],
+    giving_way: Option<&Precedence>,
+) -> io::Result<()> {
+    let mut write = |bytes: &[u8]| {
+        giving_way.inspect(|precedence| precedence.give_way());
+        file.write_all(bytes)
+    };
     let mut filled = 0;
     for part in body.iter() {
         let mut rest = &part[..];
@@ -71,13 +131,13 @@ fn write_through(file: &mut File, body: &PutPayload, buffer: &mut [u8]) -> io::R
             filled += now.len();
             rest = later;
             if filled == buffer.len() {
-                file.write_all(buffer)?;
+                write(buffer)?;
                 filled = 0;
             }
         }
     }
     let whole = filled - filled % ALIGNMENT;
-    file.write_all(&buffer[..whole])?;
+    write(&buffer[..whole])?;
     let flags = rustix::fs::fcntl_getfl(file.as_fd())?;
     rustix::fs::fcntl_setfl(file.as_fd(), flags - OFlags::DIRECT)?;
     file.write_all(&buffer[whole..filled])
@@ -108,7 +168,8 @@ mod tests {
                     // A file system without it: there the store writes as usual, which other tests show.
                     return;
                 };
-                writer.write(&mut file, &body).unwrap();
+                let precedence = Precedence::default();
+                writer.write(&mut file, &body, (part == 1000).then_some(&precedence)).unwrap();
                 file.sync_data().unwrap();
                 assert!(
                     std::fs::read(&path).unwrap() == content[..length],
@@ -117,5 +178,23 @@ mod tests {
             }
         }
         assert_eq!(writer.0.lock().len(), 1, "one buffer served all");
+    }
+
+    #[test]
+    fn who_gives_way_goes_on_when_the_last_with_precedence_is_done() {
+        let precedence = Precedence::default();
+        precedence.give_way();
+        let (one, two) = (precedence.first(), precedence.first());
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                while *precedence.writing.lock() > 0 {
+                    precedence.give_way();
+                }
+            });
+            drop(one);
+            assert!(!waiting.is_finished(), "there is another");
+            drop(two);
+        });
+        assert_eq!(*precedence.writing.lock(), 0);
     }
 }

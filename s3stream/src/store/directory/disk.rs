@@ -20,10 +20,10 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use rustix::fs::{AtFlags, Mode, OFlags};
 
-use super::direct::{DIRECT_MIN, DirectWriter};
+use super::direct::{DIRECT_MIN, DirectWriter, Precedence};
 use super::steps::{Disk, Part};
 use crate::buffers::BufferPool;
-use crate::ids::Nonce;
+use crate::ids::{DATA_PREFIX, Nonce};
 use crate::store::{Listed, PutPayload, StoreError, Tail};
 
 /// Where bodies are written before they get their name.
@@ -58,6 +58,7 @@ pub(crate) struct LocalDisk {
     /// False once renameat2 said that this file system does not know NOREPLACE.
     rename_no_replace: AtomicBool,
     direct_writer: DirectWriter,
+    precedence: Precedence,
     /// False once this file system refused O_DIRECT.
     direct: AtomicBool,
 }
@@ -110,6 +111,7 @@ impl LocalDisk {
             read_buffers: BufferPool::new(READ_BUFFERS_MAX),
             rename_no_replace: AtomicBool::new(cfg!(target_os = "linux")),
             direct_writer: DirectWriter::default(),
+            precedence: Precedence::default(),
             direct: AtomicBool::new(true),
         };
         disk.lay_ballast();
@@ -145,9 +147,11 @@ impl LocalDisk {
 
     fn stage_blocking(self: &Arc<Self>, key: &str, body: &PutPayload) -> Result<Staged, StoreError> {
         check_key(key)?;
-        match self.write_staging(body) {
+        let waited_for = !key.starts_with(DATA_PREFIX);
+        let _first = waited_for.then(|| self.precedence.first());
+        match self.write_staging(body, waited_for) {
             Err(StoreError::NoSpace(_)) if key.starts_with(FREEING_PREFIX) && self.give_up_ballast() => {
-                self.write_staging(body)
+                self.write_staging(body, waited_for)
             }
             other => other,
         }
@@ -161,9 +165,9 @@ impl LocalDisk {
         given
     }
 
-    fn write_staging(self: &Arc<Self>, body: &PutPayload) -> Result<Staged, StoreError> {
+    fn write_staging(self: &Arc<Self>, body: &PutPayload, waited_for: bool) -> Result<Staged, StoreError> {
         if body.content_length() >= DIRECT_MIN
-            && let Some(staged) = self.write_direct(body)?
+            && let Some(staged) = self.write_direct(body, waited_for)?
         {
             return Ok(staged);
         }
@@ -174,12 +178,16 @@ impl LocalDisk {
     }
 
     /// None: the file system does not do it.
-    fn write_direct(self: &Arc<Self>, body: &PutPayload) -> Result<Option<Staged>, StoreError> {
+    fn write_direct(
+        self: &Arc<Self>,
+        body: &PutPayload,
+        waited_for: bool,
+    ) -> Result<Option<Staged>, StoreError> {
         if !self.direct.load(Ordering::Relaxed) {
             return Ok(None);
         }
         let written = self.create_staging(OFlags::DIRECT).and_then(|(staged, mut file)| {
-            self.direct_writer.write(&mut file, body)?;
+            self.direct_writer.write(&mut file, body, (!waited_for).then_some(&self.precedence))?;
             Ok((staged, file))
         });
         match written {
