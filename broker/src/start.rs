@@ -173,7 +173,7 @@ pub async fn start(
         all = all.with(StoreId(1), wal.clone());
     }
     let lanes = Arc::new(LaneTable::new());
-    let tail = tail(&*lane_store, &budget);
+    let tail = TailCache::new(&budget);
     let lane_id = LaneId { incarnation, nonce: journal.nonce() };
     let lane_ref = lanes.intern(lane_store_id, lane_id);
     let lane_config = lane_config(&config, &*lane_store, &budget);
@@ -214,16 +214,6 @@ pub async fn start(
     storage_tasks::spawn(&broker, parts);
     spawn_tasks(&broker, lane_store, sockets);
     Ok(broker)
-}
-
-/// The tail over a directory holds some seconds of a busy broker, and several times what an upload takes at once.
-const TAIL_IN_DIRECTORY_BYTES: u64 = 512 << 20;
-
-fn tail(lane_store: &dyn Store, budget: &Budget) -> Arc<TailCache> {
-    match lane_store.traits().directory {
-        true => TailCache::keeping(budget, TAIL_IN_DIRECTORY_BYTES),
-        false => TailCache::new(budget),
-    }
 }
 
 /// What is kept for the next frames: what a busy broker has between the socket and the cut, a few objects' worth.

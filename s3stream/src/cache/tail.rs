@@ -8,9 +8,6 @@
 //! An object is *pinned* until it is durable: until then it exists nowhere else. Durable ones go oldest first, whole
 //! (their chunks are one allocation each), and only when room is needed. Eviction gives the charge back; a reader that
 //! still holds a slice is charged by the class of its answer.
-//!
-//! Over a directory the tail is kept short: the kernel's page cache holds the same bytes, and memory that is used again
-//! costs less than memory that grows (see [`crate::buffers`]).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -28,8 +25,6 @@ use crate::object::writer::Object;
 #[derive(Debug)]
 pub struct TailCache {
     class: ByteSemaphore,
-    /// Durable objects are evicted above this, though the class has room.
-    keep_bytes: u64,
     state: RwLock<State>,
     /// Something became evictable: wakes who found nothing to evict.
     evictable: Notify,
@@ -69,14 +64,8 @@ pub struct TailStats {
 impl TailCache {
     /// An empty tail that charges the class lane + tail of `budget`, and may fill it.
     pub fn new(budget: &Budget) -> Arc<TailCache> {
-        TailCache::keeping(budget, u64::MAX)
-    }
-
-    /// One that keeps durable objects only while all together hold at most `keep_bytes`.
-    pub fn keeping(budget: &Budget, keep_bytes: u64) -> Arc<TailCache> {
         Arc::new(TailCache {
             class: budget.class(Class::LaneTail).clone(),
-            keep_bytes,
             state: RwLock::default(),
             evictable: Notify::new(),
         })
@@ -104,11 +93,6 @@ impl TailCache {
 
     /// As [`TailCache::reserve`], without waiting.
     pub fn try_reserve(&self, bytes: u64) -> Option<Permit> {
-        while self.state.read().bytes.saturating_add(bytes) > self.keep_bytes {
-            if self.evict_oldest().is_none() {
-                break;
-            }
-        }
         loop {
             if let Some(permit) = self.class.try_acquire(bytes) {
                 return Some(permit);
@@ -265,23 +249,6 @@ mod tests {
         assert!(tail.stats().bytes <= capacity);
         tail.mark_durable(LANE, LaneNumber(2));
         assert_eq!(tail.stats().evicted, 1);
-    }
-
-    #[test]
-    fn a_short_tail_lets_go_of_durable_objects_before_the_class_is_full() {
-        let budget = Budget::new(crate::budget::BUDGET_BYTES_MIN);
-        let tail = TailCache::keeping(&budget, 2 << 20);
-        let body = vec![7; 700 << 10];
-        for number in 0..3 {
-            insert(&tail, number, &body);
-        }
-        assert_eq!(tail.stats().pinned, 3, "what is not durable stays, whatever there is of it");
-        tail.mark_durable(LANE, LaneNumber(3));
-        insert(&tail, 3, &body);
-        assert_eq!(tail.stats().evicted, 2);
-        assert!(tail.stats().bytes <= 2 << 20 && tail.get(LANE, LaneNumber(2)).is_some());
-        tail.forget_from(LANE, LaneNumber(0));
-        assert_eq!(tail.stats().bytes, 0);
     }
 
     #[tokio::test]
