@@ -21,7 +21,7 @@ use s3stream::upload::{CatalogJournal, Checkpoints, ObjectCounter, UploadDials, 
 use crate::broker::Broker;
 use crate::config::BrokerConfig;
 use crate::log_cleaner;
-use crate::metadata::MetadataRecord;
+use crate::metadata::{ADOPTION_LEVEL, MetadataRecord};
 use crate::partition::checkpoint;
 
 /// The feature level of the journal that has objects of `data/`.
@@ -54,7 +54,6 @@ pub fn spawn(broker: &Arc<Broker>, parts: StorageParts) {
         // Lanes may lie in a faster store; history lies in the one that everything else is in.
         data_store: StoreId(0),
         stores: parts.stores.clone(),
-        lane: broker.lane.clone(),
         lane_ref: parts.lane_ref,
         tail: parts.tail,
         budget: broker.budget.clone(),
@@ -162,6 +161,10 @@ impl CatalogJournal for BrokerSide {
     async fn propose(&self, records: Vec<StorageRecord>) -> Result<(), String> {
         let records = records.into_iter().map(MetadataRecord::Storage).collect();
         self.0.journal.propose(records).await.map(drop).map_err(|error| error.to_string())
+    }
+
+    fn can_adopt(&self) -> bool {
+        self.0.journal.image().level >= ADOPTION_LEVEL
     }
 }
 

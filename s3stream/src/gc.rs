@@ -2,7 +2,7 @@
 //! only finds what the journal has given up already.
 //!
 //! Three kinds, and what allows their end:
-//! - *lane objects* below the trim of the image at hand; and, once, those above the length of an ended lane that its owner
+//! - *lane objects* below the trim of the image at hand that the catalog does not refer to; and, once, those above the length of an ended lane that its owner
 //!   was still writing (never acknowledged; the seal itself stays);
 //! - *condemned* objects of `data/`: nothing refers to them, for good (SAFETY F7);
 //! - *orphans* of `data/`: begun and never introduced. First the mark below which nothing can be introduced any more is
@@ -21,7 +21,7 @@ use crate::cache::Stores;
 use crate::catalog::{Catalog, StorageRecord};
 use crate::env::Env;
 use crate::ids::{
-    DATA_PREFIX, Incarnation, LaneNumber, ObjectId, StoreId, data_key, lane_key, lane_prefix, parse_data_key,
+    DATA_PREFIX, Incarnation, LaneNumber, ObjectId, StoreId, lane_key, lane_prefix, parse_data_key,
 };
 use crate::store::{Store, retry};
 use crate::upload::{CatalogJournal, ObjectCounter};
@@ -137,7 +137,10 @@ impl Collector {
                 }
             };
             let number = |key: &str| key.strip_prefix(&*prefix)?.parse::<u64>().ok().map(LaneNumber);
-            let given_up = |n: LaneNumber| n < lane.trim || sealed.is_some_and(|length| n > length);
+            let given_up = |n: LaneNumber| {
+                let adopted = catalog.object(ObjectId::adopted(incarnation, n)).is_some();
+                n < lane.trim && !adopted || sealed.is_some_and(|length| n > length)
+            };
             let keys = listed.into_iter().filter(|l| number(&l.key).is_some_and(given_up)).map(|l| l.key);
             self.delete(store, keys.collect()).await;
             self.lanes.insert(
@@ -157,7 +160,11 @@ impl Collector {
             if progress.deleted_below < seen && since.elapsed() >= self.dials.lane_delay {
                 let (from, below) = (progress.deleted_below, seen);
                 let Some(store) = self.stores.get(lane.store) else { continue };
-                let keys = (from.0..below.0).map(|number| lane_key(lane.id, LaneNumber(number))).collect();
+                // What is adopted dies as objects of `data/` do, condemned or not yet.
+                let of_lane =
+                    |number: &LaneNumber| catalog.object(ObjectId::adopted(incarnation, *number)).is_none();
+                let numbers = (from.0..below.0).map(LaneNumber).filter(of_lane);
+                let keys = numbers.map(|number| lane_key(lane.id, number)).collect();
                 if self.delete(store, keys).await {
                     let progress = self.lanes.get_mut(&incarnation).expect("just there");
                     progress.deleted_below = below;
@@ -187,7 +194,7 @@ impl Collector {
         let mut gone = Vec::new();
         for (store, objects) in by_store {
             let Some(store) = self.stores.get(store) else { continue };
-            if self.delete(store, objects.iter().map(|object| data_key(*object)).collect()).await {
+            if self.delete(store, objects.iter().map(|object| catalog.object_key(*object)).collect()).await {
                 gone.extend(objects);
             }
         }

@@ -18,7 +18,7 @@ use crate::budget::{Budget, Class, Permit};
 use crate::cache::{ReadError, Stores};
 use crate::catalog::{Catalog, StreamRange};
 use crate::env::Env;
-use crate::ids::{LaneId, LaneNumber, ObjectId, StoreId, StreamId, data_key};
+use crate::ids::{LaneId, LaneNumber, ObjectId, StoreId, StreamId};
 use crate::object::{BlockKind, Footer, FormatError, IndexEntry, TailParse, parse_tail};
 use crate::store::{StoreError, retry};
 
@@ -71,6 +71,11 @@ impl Catalog {
             ranges.push(self.range_at(range));
         }
         HistoryRead { stream, ranges, offset, bytes_max }
+    }
+
+    /// Where an object that is in the catalog, or was, is found in its store.
+    pub fn object_key(&self, object: ObjectId) -> String {
+        object.key(self.lane(object.incarnation).expect("lanes never leave the catalog").id)
     }
 
     /// A range, with what it takes to find its object.
@@ -206,11 +211,12 @@ impl Inner {
 
     async fn read(&self, at: &RangeAt) -> Result<ObjectIndex, ReadError> {
         let object = at.range.object;
-        let key = data_key(object);
+        let key = object.key(at.writer);
         let corrupt = |position, what: String| ReadError::Corrupt { key: key.clone(), position, what };
         let footer = self.footer(at, &key).await?;
         let header = &footer.header;
-        if header.owner != at.writer || header.number != object.counter {
+        let number = object.lane_number().unwrap_or(LaneNumber(object.counter));
+        if header.owner != at.writer || header.number != number.0 {
             return Err(corrupt(0, format!("it is {} of {}", header.number, header.owner)));
         }
         let Footer { object_len, mut entries, .. } = footer;
@@ -220,8 +226,12 @@ impl Inner {
         if !entries.windows(2).all(|pair| key_of(&pair[0]) < key_of(&pair[1])) {
             return Err(corrupt(0, "its blocks are not in order".into()));
         }
-        let series = self.tables.intern_data(at.store, at.writer);
-        Ok(ObjectIndex { series, number: LaneNumber(object.counter), object_len, entries })
+        // What was adopted may be in the tail still, and the cache knows it by its place in the lane.
+        let series = match object.lane_number() {
+            Some(_) => self.tables.intern(at.store, at.writer),
+            None => self.tables.intern_data(at.store, at.writer),
+        };
+        Ok(ObjectIndex { series, number, object_len, entries })
     }
 
     /// What is wrong or missing is asked for once more before it is believed.

@@ -45,18 +45,45 @@ pub struct LaneId {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LaneNumber(pub u64);
 
-/// An object of `data/`: whose it is, and a counter of that incarnation's own. Never reused (SAFETY F6).
+/// An object that the catalog refers to: one of `data/`, with a counter of its incarnation's own, or an object of a lane
+/// that was adopted where it lies. Never reused (SAFETY F6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectId {
     /// Who wrote it.
     pub incarnation: Incarnation,
-    /// 0, 1, 2 … in the order in which they were begun.
+    /// Of `data/`: 0, 1, 2 … in the order in which they were begun. Of a lane: [`ObjectId::adopted`].
     pub counter: u64,
+}
+
+/// Set in the counter of what lies in a lane: no process begins so many objects.
+const ADOPTED: u64 = 1 << 63;
+
+impl ObjectId {
+    /// Object `number` of the lane of `incarnation`, adopted where it lies.
+    pub fn adopted(incarnation: Incarnation, number: LaneNumber) -> ObjectId {
+        ObjectId { incarnation, counter: ADOPTED | number.0 }
+    }
+
+    /// Its number in its lane, if it lies in one.
+    pub fn lane_number(self) -> Option<LaneNumber> {
+        (self.counter & ADOPTED != 0).then_some(LaneNumber(self.counter & !ADOPTED))
+    }
+
+    /// Where it is. `writer` is the lane that its incarnation registered.
+    pub fn key(self, writer: LaneId) -> String {
+        match self.lane_number() {
+            Some(number) => lane_key(writer, number),
+            None => data_key(self),
+        }
+    }
 }
 
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.incarnation, self.counter)
+        match self.lane_number() {
+            Some(number) => write!(f, "{} of lane {}", number, self.incarnation),
+            None => write!(f, "{}-{}", self.incarnation, self.counter),
+        }
     }
 }
 
@@ -119,7 +146,7 @@ pub fn parse_data_key(key: &str) -> Option<ObjectId> {
     let (seq, index) = incarnation.split_once('.')?;
     let incarnation = Incarnation { seq: seq.parse().ok()?, index: index.parse().ok()? };
     let object = ObjectId { incarnation, counter: counter.parse().ok()? };
-    (data_key(object) == key).then_some(object)
+    (object.lane_number().is_none() && data_key(object) == key).then_some(object)
 }
 
 /// `meta/log/<seq>`
@@ -150,6 +177,17 @@ mod tests {
         );
         assert!(lane_key(lane, LaneNumber(9)) < lane_key(lane, LaneNumber(10)));
         assert!(commit_key(99) < commit_key(100));
+    }
+
+    #[test]
+    fn what_was_adopted_stays_where_it_is() {
+        let lane = LaneId { incarnation: Incarnation { seq: 7, index: 2 }, nonce: Nonce(0xabc) };
+        let adopted = ObjectId::adopted(lane.incarnation, LaneNumber(3));
+        assert_eq!(adopted.lane_number(), Some(LaneNumber(3)));
+        assert_eq!(adopted.key(lane), lane_key(lane, LaneNumber(3)));
+        assert_eq!(parse_data_key(&data_key(adopted)), None, "it has no place in data/");
+        let written = ObjectId { incarnation: lane.incarnation, counter: 3 };
+        assert_eq!((written.lane_number(), written.key(lane)), (None, data_key(written)));
     }
 
     #[test]

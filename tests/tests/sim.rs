@@ -15,7 +15,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use protocol::batch_builder::BatchBuilder;
-use s3stream::ids::{data_key, lane_prefix};
+use s3stream::ids::lane_prefix;
 use s3stream::sim::directory::SimVolume;
 use s3stream::sim::s3::{FakeS3, Faults, Outage};
 use tests::sim::consumer::Consumer;
@@ -304,8 +304,8 @@ fn scrub_vs_paused_upload() {
         let zombie = rig.world.lives()[0].clone();
         let known = |life: &Life, key: &str| {
             let broker = life.broker().expect("it serves");
-            let image = broker.journal.image();
-            image.inner.catalog.objects().any(|(object, _)| data_key(object) == key)
+            let catalog = &broker.journal.image().inner.catalog;
+            catalog.objects().any(|(object, _)| catalog.object_key(object) == key)
         };
         s3.prefix_down("meta/", Outage::Unavailable);
         let orphan = loop {

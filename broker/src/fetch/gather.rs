@@ -12,7 +12,7 @@ use s3stream::block_ref::BlockRef;
 use s3stream::budget::{Class, Permit};
 use s3stream::cache::ReadError;
 use s3stream::history::HistoryRead;
-use s3stream::ids::{StreamId, data_key};
+use s3stream::ids::StreamId;
 use tokio::time::Instant;
 
 use super::session::{FetchSlots, Load, TopicKey};
@@ -173,7 +173,7 @@ impl Looked {
     fn is_in(&self, broker: &Broker, key: &str) -> bool {
         let ranges = self.history.iter().flat_map(|read| &read.ranges);
         self.blocks.iter().any(|block| broker.reader.key(block) == key)
-            || ranges.map(|at| data_key(at.range.object)).any(|of_range| of_range == key)
+            || ranges.map(|at| at.range.object.key(at.writer)).any(|of_range| of_range == key)
     }
 }
 

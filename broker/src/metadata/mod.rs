@@ -10,7 +10,7 @@
 //! | 1 | metadata records 1 to 8, storage records 1 to 14 |
 //! | 2 | metadata records 9 to 12: replica lists that change, client quotas, broker levels, brokers unregistered |
 //! | 3 | storage records 15 to 18: objects of `data/`, their merges and their end; catalog snapshots of version 2 |
-//! | 4 | storage record 19: streams rewritten; catalog snapshots of version 3 |
+//! | 4 | storage records 19 and 20: streams rewritten, lane objects adopted where they lie; catalog snapshots of version 3 |
 
 pub mod image;
 pub mod leader_hint;
@@ -26,6 +26,8 @@ mod golden_tests;
 pub const LEVEL_MIN: u16 = 1;
 /// The highest; new clusters begin there.
 pub const LEVEL_MAX: u16 = 4;
+/// The one that knows lane objects adopted where they lie.
+pub const ADOPTION_LEVEL: u16 = 4;
 
 pub use image::{BrokerRegistration, Endpoint, MetadataImage, PartitionImage, TopicChange, TopicImage};
 pub use leader_hint::{LeaderHint, TopicRef, leader_hint};

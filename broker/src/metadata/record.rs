@@ -162,7 +162,7 @@ impl MetadataRecord {
     /// The feature level that brought it.
     pub fn level(&self) -> u16 {
         match self {
-            // As storage numbers its records: those from 15 on came with objects of `data/`, from 19 on with rewrites.
+            // As storage numbers its records: those from 15 on came with objects of `data/`, from 19 on with rewrites and adoption.
             MetadataRecord::Storage(record) if record.id() >= 19 => 4,
             MetadataRecord::Storage(record) if record.id() >= 15 => 3,
             MetadataRecord::Storage(_)

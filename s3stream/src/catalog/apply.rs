@@ -205,6 +205,9 @@ impl Catalog {
             StorageRecord::LaneUploaded { incarnation, from, trim, ref object, ref parts } => {
                 self.upload(at, incarnation, (from, trim), object, parts)
             }
+            StorageRecord::LaneAdopted { incarnation, from, trim, ref objects } => {
+                self.adopt(at, incarnation, (from, trim), objects)
+            }
             StorageRecord::ObjectsMerged { ref sources, ref objects } => self.merge(at, sources, objects),
             StorageRecord::ObjectsReleased { incarnation, below } => {
                 self.release_objects(at, incarnation, below)

@@ -17,6 +17,8 @@
 //! A catalog is an immutable image: cloning it shares its maps, applying to the clone copies only the path to what
 //! changed (PRACTICE U4). Equal catalogs have equal bytes (SAFETY F11).
 
+#[cfg(test)]
+mod adoption_tests;
 mod apply;
 #[cfg(test)]
 mod history_tests;
@@ -30,6 +32,7 @@ mod rig;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod upload;
 
 use std::sync::Arc;
 

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use super::apply::proposed_by;
-use super::{Catalog, Illegal, LaneEntry, StreamState};
-use crate::ids::{Incarnation, LaneNumber, ObjectId, StoreId, StreamEpoch, StreamId};
+use super::{Catalog, Illegal};
+use crate::ids::{Incarnation, ObjectId, StoreId, StreamEpoch, StreamId};
 use crate::journal::MutationPoint;
 
 /// An object of `data/`, as the journal knows it.
@@ -79,100 +79,13 @@ pub struct ObjectPart {
 }
 
 impl ObjectPart {
-    fn range(&self, object: ObjectId) -> StreamRange {
+    pub(super) fn range(&self, object: ObjectId) -> StreamRange {
         let ObjectPart { start, end, epoch, bytes, max_timestamp, .. } = *self;
         StreamRange { start, end, epoch, object, bytes, max_timestamp }
     }
 }
 
 impl Catalog {
-    pub(super) fn upload(
-        &mut self,
-        at: MutationPoint,
-        incarnation: Incarnation,
-        (from, trim): (LaneNumber, LaneNumber),
-        object: &NewObject,
-        parts: &[ObjectPart],
-    ) -> Result<(), Illegal> {
-        let lane = self.check_trim(at, incarnation, trim)?;
-        if lane.trim != from {
-            return Err(Illegal::OtherTrim { incarnation, trim: lane.trim, from });
-        }
-        let lost = !lane.lost.is_empty();
-        // Where an epoch begins may lie behind what another lane lost of the one before.
-        let lost_before = || self.lanes.values().any(|lane| !lane.lost.is_empty());
-        self.check_introducible(at, object)?;
-        check_order(object.id, parts, |_| false)?;
-        let mut next: BTreeMap<StreamId, StreamState> = BTreeMap::new();
-        let mut unreferenced = Vec::new();
-        let mut references = 0;
-        for part in parts {
-            let known = next.remove(&part.stream).or_else(|| self.stream(part.stream).cloned());
-            // Deleted since: dropped, so that one stale part does not refuse all (SAFETY L6).
-            let Some(mut state) = known else { continue };
-            self.settle(&mut state);
-            let out_of_place = Illegal::PartOutOfPlace {
-                stream: part.stream,
-                uploaded: state.base,
-                epoch: part.epoch,
-                start: part.start,
-            };
-            // Epochs are uploaded in their order: those before this one have left the list, or are of the same lane.
-            let before = state.lanes.iter().take_while(|entry| entry.epoch < part.epoch);
-            let in_turn = before.clone().all(|entry| entry.incarnation == incarnation);
-            let entry = state.lanes.get(before.count());
-            let theirs =
-                entry.is_some_and(|entry| (entry.epoch, entry.incarnation) == (part.epoch, incarnation));
-            let within = entry.and_then(|entry| entry.sealed).is_none_or(|seal| part.end <= seal.end);
-            // A hole is legal only where everything in it is gone: below the log start, or lost by name.
-            let begins = state.ranges.last().is_none_or(|range| range.epoch < part.epoch);
-            let gone = || part.start <= state.start || lost || begins && lost_before();
-            let follows = part.start == state.base || part.start > state.base && gone();
-            if !(in_turn && theirs && within && follows) {
-                return Err(out_of_place);
-            }
-            state.base = part.end;
-            // A part below the log start is dead; the state that it leaves is not.
-            if part.end > state.start {
-                let mut ranges = state.ranges.to_vec();
-                ranges.push(part.range(object.id));
-                state.ranges = ranges.into();
-                references += 1;
-            }
-            unreferenced.extend(state.checkpoint.filter(|checkpoint| *checkpoint != object.id));
-            references -= u32::from(state.checkpoint == Some(object.id));
-            state.checkpoint = part.checkpoint.then_some(object.id);
-            references += u32::from(part.checkpoint);
-            self.settle(&mut state);
-            next.insert(part.stream, state);
-        }
-        for (stream, state) in next {
-            self.streams.insert(stream, state);
-        }
-        self.introduce(object, references);
-        self.unreference(unreferenced);
-        self.set_trim(incarnation, trim);
-        Ok(())
-    }
-
-    /// Takes the epochs off the front of a stream's list that need no upload any more: sealed, and uploaded to the seal or
-    /// trimmed past it. Their lane may go on, so that waiting for its end would keep the next owner from uploading.
-    fn settle(&self, state: &mut StreamState) {
-        let mut settled = 0;
-        for LaneEntry { incarnation, sealed, .. } in state.lanes.iter() {
-            let Some(seal) = sealed else { break };
-            let trim = self.lanes.get(incarnation).map(|lane| lane.trim);
-            if seal.end > state.base && trim < Some(seal.below) {
-                break;
-            }
-            state.base = state.base.max(seal.end);
-            settled += 1;
-        }
-        if settled > 0 {
-            state.lanes = state.lanes[settled..].into();
-        }
-    }
-
     pub(super) fn merge(
         &mut self,
         at: MutationPoint,
@@ -387,11 +300,11 @@ impl Catalog {
         }
     }
 
-    fn introduce(&mut self, object: &NewObject, references: u32) {
+    pub(super) fn introduce(&mut self, object: &NewObject, references: u32) {
         self.objects.insert(object.id, ObjectState { store: object.store, len: object.len, references });
     }
 
-    fn check_introducible(&self, at: MutationPoint, object: &NewObject) -> Result<(), Illegal> {
+    pub(super) fn check_introducible(&self, at: MutationPoint, object: &NewObject) -> Result<(), Illegal> {
         if !self.stores.contains_key(&object.store) {
             return Err(Illegal::UnknownStore(object.store));
         }
@@ -419,7 +332,7 @@ fn runs(from: u64, pieces: impl Iterator<Item = (u64, u64, StreamEpoch)>) -> Vec
 }
 
 /// By stream, epoch and offset; `bare` parts alone may be without records.
-fn check_order(
+pub(super) fn check_order(
     object: ObjectId,
     parts: &[ObjectPart],
     bare: impl Fn(&ObjectPart) -> bool,

@@ -185,6 +185,20 @@ pub enum StorageRecord {
         /// The objects, of the proposer, each with what is in it, by offset: together as many offsets of the same epochs.
         objects: Vec<(NewObject, Vec<ObjectPart>)>,
     },
+    /// Id 20: As [`StorageRecord::LaneUploaded`], of lane objects that stay where they are: from now on the catalog refers to
+    /// them. Several adoptions of one trim have `trim` = `from` in all but the last.
+    LaneAdopted {
+        /// Whose lane.
+        incarnation: Incarnation,
+        /// The lane's trim before.
+        from: LaneNumber,
+        /// Its trim after.
+        trim: LaneNumber,
+        /// The lane's objects, ascending, each with its parts by stream, then offset, without checkpoints; last, where there
+        /// are any, an object of `data/` of the proposer with the checkpoints at the end of what was adopted, in parts without
+        /// records.
+        objects: Vec<(NewObject, Vec<ObjectPart>)>,
+    },
 }
 
 impl StorageRecord {
@@ -210,6 +224,7 @@ impl StorageRecord {
             StorageRecord::ObjectsReleased { .. } => 17,
             StorageRecord::ObjectsDeleted { .. } => 18,
             StorageRecord::StreamRewritten { .. } => 19,
+            StorageRecord::LaneAdopted { .. } => 20,
         }
     }
 }
@@ -282,6 +297,12 @@ impl Record for StorageRecord {
                 out.put_u64(from.0);
                 out.put_u64(trim.0);
                 put_new_object(out, object, parts);
+            }
+            StorageRecord::LaneAdopted { incarnation, from, trim, objects } => {
+                put_incarnation(out, *incarnation);
+                out.put_u64(from.0);
+                out.put_u64(trim.0);
+                put_new_objects(out, objects);
             }
             StorageRecord::ObjectsMerged { sources, objects } => {
                 put_objects(out, sources);
@@ -378,6 +399,12 @@ fn decode_fields(fields: &mut Fields) -> Result<StorageRecord, DecodeError> {
                 objects: new_objects(fields)?,
             }
         }
+        20 => StorageRecord::LaneAdopted {
+            incarnation: fields.incarnation()?,
+            from: LaneNumber(fields.u64()?),
+            trim: LaneNumber(fields.u64()?),
+            objects: new_objects(fields)?,
+        },
         other => return Err(DecodeError::unknown(format!("storage record {other}"))),
     })
 }
@@ -660,6 +687,20 @@ mod tests {
                  00000001 0000000000000022 00000003 0000000000000009 01 0000000000000088 00000001 \
                  0000000000000033 00000006 0000000000000070 0000000000000077 0000000000000080 ffffffffffffffff 00",
             ),
+            (
+                StorageRecord::LaneAdopted {
+                    incarnation: a,
+                    from: length,
+                    trim: LaneNumber(0x45),
+                    objects: vec![(
+                        NewObject { id: ObjectId::adopted(a, length), store: StoreId(1), len: 0x88 },
+                        vec![ObjectPart { checkpoint: false, ..part }],
+                    )],
+                },
+                "0014 0000000000000011 00000002 0000000000000044 0000000000000045 00000001 \
+                 0000000000000011 00000002 8000000000000044 01 0000000000000088 00000001 \
+                 0000000000000033 00000006 0000000000000070 0000000000000077 0000000000000080 ffffffffffffffff 00",
+            ),
         ]
     }
 
@@ -679,7 +720,7 @@ mod tests {
             ids.push(record.id());
         }
         ids.dedup();
-        assert_eq!(ids, (1..=19).collect::<Vec<u16>>(), "every record is among the golden ones");
+        assert_eq!(ids, (1..=20).collect::<Vec<u16>>(), "every record is among the golden ones");
     }
 
     #[test]

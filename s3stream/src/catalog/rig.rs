@@ -150,6 +150,23 @@ pub(super) fn upload(
         parts: parts.to_vec(),
     }
 }
+/// Objects `numbers` of the lane, each with one part, and the object of `data/` with what is kept beside their streams.
+pub(super) fn adopt_objects(
+    of: u64,
+    (from, trim): (u64, u64),
+    numbers: &[(u64, &[ObjectPart])],
+    checkpoints: Option<(ObjectId, &[ObjectPart])>,
+) -> StorageRecord {
+    let adopted = |number: u64| ObjectId::adopted(incarnation(of), LaneNumber(number));
+    let lane = numbers.iter().map(|(number, parts)| (new_object(adopted(*number)), parts.to_vec()));
+    let data = checkpoints.map(|(id, parts)| (new_object(id), parts.to_vec()));
+    StorageRecord::LaneAdopted {
+        incarnation: incarnation(of),
+        from: LaneNumber(from),
+        trim: LaneNumber(trim),
+        objects: lane.chain(data).collect(),
+    }
+}
 pub(super) fn merge(sources: &[ObjectId], objects: &[(ObjectId, &[ObjectPart])]) -> StorageRecord {
     let objects = objects.iter().map(|(id, parts)| (new_object(*id), parts.to_vec())).collect();
     StorageRecord::ObjectsMerged { sources: sources.to_vec(), objects }

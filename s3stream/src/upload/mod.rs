@@ -1,8 +1,10 @@
 //! From the lane to the objects that history is read from (DESIGN §6).
 //!
 //! [`plan`] (p) says what of some lane objects goes where; [`task`] fetches them (from the tail, else from the store),
-//! composes the object, puts it, and proposes the one record that makes it count and trims the lane.
+//! composes the object, puts it, and proposes the one record that makes it count and trims the lane; [`adopt`] leaves large
+//! ones where they are.
 
+mod adopt;
 pub mod plan;
 pub mod task;
 
@@ -25,6 +27,8 @@ pub trait CatalogJournal: Send + Sync {
     /// # Errors
     /// A sentence. Refused and outcome unknown alike: the caller looks at the catalog again.
     async fn propose(&self, records: Vec<StorageRecord>) -> Result<(), String>;
+    /// Does everybody who reads the journal know records of adoption (its feature level)?
+    fn can_adopt(&self) -> bool;
 }
 
 /// What the user of streams keeps beside them: pure, so that owner and heir make the same bytes (DESIGN §6 "Checkpoint").

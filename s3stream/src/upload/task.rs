@@ -37,6 +37,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Pause after a round that failed; doubles up to the second.
 const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Half of a full lane object: as many objects as merging leaves of them, more or less.
+const ADOPTED_BYTES_MIN: u64 = 4 << 20;
 
 /// When to upload (DESIGN §5 "Bounds").
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub struct UploadDials {
     pub objects: u64,
     /// The longest that a durable lane object waits. 60 s.
     pub interval: Duration,
+    /// Lane objects of so many bytes, of few streams, are adopted where they lie, if that is the store of `data/` too.
+    pub adopted_bytes_min: u64,
 }
 
 impl UploadDials {
@@ -56,7 +60,13 @@ impl UploadDials {
         let (most, objects) = if directory { (64 << 20, 8192) } else { (256 << 20, 1024) };
         // What a round holds in memory is charged to class merge, which others use as well.
         let share = budget.class(Class::Merge).capacity() / 2;
-        UploadDials { bytes: share.clamp(1 << 20, most), objects, interval: Duration::from_secs(60) }
+        let bytes = share.clamp(1 << 20, most);
+        UploadDials {
+            bytes,
+            objects,
+            interval: Duration::from_secs(60),
+            adopted_bytes_min: ADOPTED_BYTES_MIN,
+        }
     }
 }
 
@@ -133,7 +143,7 @@ pub struct Uploader {
 
 /// Why a round failed.
 #[derive(Debug, thiserror::Error)]
-enum RoundError {
+pub(super) enum RoundError {
     #[error("{key}: {error}")]
     Store { key: String, error: StoreError },
     #[error("store {} is not at hand", .0.0)]
@@ -149,20 +159,20 @@ enum RoundError {
 }
 
 /// A lane object that is at hand.
-enum Source {
+pub(super) enum Source {
     Written(Arc<Object>),
     Read(Whole),
 }
 
 impl Source {
-    fn index(&self) -> &[IndexEntry] {
+    pub(super) fn index(&self) -> &[IndexEntry] {
         match self {
             Source::Written(object) => &object.index,
             Source::Read(whole) => &whole.footer.entries,
         }
     }
 
-    fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         match self {
             Source::Written(object) => object.len(),
             Source::Read(whole) => whole.footer.object_len,
@@ -180,12 +190,15 @@ impl Source {
 }
 
 /// What one round reads.
-struct Batch {
-    numbers: Vec<LaneNumber>,
-    sources: Vec<Source>,
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) numbers: Vec<LaneNumber>,
+    pub(super) sources: Vec<Source>,
+    /// What is in each, where they are adopted; empty where they are not.
+    pub(super) adopted: Vec<PlannedObject>,
     /// The trim after it.
-    to: LaneNumber,
-    bytes: u64,
+    pub(super) to: LaneNumber,
+    pub(super) bytes: u64,
 }
 
 impl Uploader {
@@ -294,7 +307,12 @@ impl Uploader {
         below: LaneNumber,
     ) -> Result<u64, RoundError> {
         let _room = self.budget.class(Class::Merge).acquire(self.dials.bytes).await;
-        let batch = self.read(lane, below).await?;
+        let batch = self.read(catalog, lane, below).await?;
+        let attached = attachments_of(catalog, incarnation, &batch)?;
+        if !batch.adopted.is_empty() {
+            self.adopt(catalog, incarnation, lane, &batch, &attached).await?;
+            return Ok(batch.bytes);
+        }
         let indexes: Vec<SourceIndex<'_>> = batch
             .numbers
             .iter()
@@ -308,7 +326,6 @@ impl Uploader {
             self.journal.propose(vec![record]).await.map_err(RoundError::Journal)?;
             return Ok(batch.bytes);
         }
-        let attached = attachments_of(catalog, incarnation, &batch)?;
         let last = planned.len() - 1;
         let mut reached: BTreeMap<StreamId, u64> = BTreeMap::new();
         for (at, mut object) in planned.into_iter().enumerate() {
@@ -325,29 +342,45 @@ impl Uploader {
                 StorageRecord::LaneUploaded { incarnation, from, trim, object: new, parts: object.parts };
             let proposed = self.journal.propose(vec![record]).await;
             drop(in_work);
-            if let Err(error) = proposed {
-                // It may count all the same: what was known is asked for again.
-                ends.iter().for_each(|(stream, _)| drop(self.known.remove(stream)));
-                return Err(RoundError::Journal(error));
-            }
-            for (stream, state) in states {
-                match state {
-                    Some(bytes) => drop(self.known.insert(stream, bytes)),
-                    None => drop(self.known.remove(&stream)),
-                }
-            }
-            self.sink.uploaded(&ends);
+            self.proposed(proposed, states, &ends)?;
         }
         Ok(batch.bytes)
     }
 
-    /// Lane objects from the trim on, until they are as much as one object may hold.
-    async fn read(&self, lane: &LaneState, below: LaneNumber) -> Result<Batch, RoundError> {
-        let mut batch = Batch { numbers: Vec::new(), sources: Vec::new(), to: lane.trim, bytes: 0 };
+    /// What follows from the outcome of a record that uploads up to `ends`.
+    pub(super) fn proposed(
+        &mut self,
+        outcome: Result<(), String>,
+        states: BTreeMap<StreamId, Option<Bytes>>,
+        ends: &[(StreamId, u64)],
+    ) -> Result<(), RoundError> {
+        if let Err(error) = outcome {
+            // It may count all the same: what was known is asked for again.
+            ends.iter().for_each(|(stream, _)| drop(self.known.remove(stream)));
+            return Err(RoundError::Journal(error));
+        }
+        for (stream, state) in states {
+            match state {
+                Some(bytes) => drop(self.known.insert(stream, bytes)),
+                None => drop(self.known.remove(&stream)),
+            }
+        }
+        self.sink.uploaded(ends);
+        Ok(())
+    }
+
+    /// Lane objects from the trim on, until they are as much as one object may hold; of those that are adopted a run.
+    async fn read(
+        &self,
+        catalog: &Catalog,
+        lane: &LaneState,
+        below: LaneNumber,
+    ) -> Result<Batch, RoundError> {
+        let mut batch = Batch { to: lane.trim, ..Batch::default() };
         while batch.to < below && batch.bytes < self.dials.bytes {
             let number = batch.to;
-            batch.to = number.next();
             if lane.lost.binary_search(&number).is_ok() {
+                batch.to = number.next();
                 continue;
             }
             let written = (lane.id == self.lane.id()).then(|| self.tail.get(self.lane_ref, number)).flatten();
@@ -355,6 +388,14 @@ impl Uploader {
                 Some(object) => Source::Written(object),
                 None => self.fetch(lane, number).await?,
             };
+            match self.adoptable(catalog, lane, number, &source) {
+                Some(planned) if batch.adopted.len() == batch.sources.len() => batch.adopted.push(planned),
+                // A few small ones before it are worth no object of their own: it goes with them.
+                Some(_) if batch.adopted.is_empty() && batch.bytes < self.dials.bytes / 16 => {}
+                None if batch.adopted.is_empty() => {}
+                Some(_) | None => break,
+            }
+            batch.to = number.next();
             batch.bytes += source.len();
             batch.numbers.push(number);
             batch.sources.push(source);
@@ -382,7 +423,7 @@ impl Uploader {
 
     /// The state of every stream at the end of what the object holds of it, and which part bears it. `reached` is how far
     /// the attachments of this round have been folded in.
-    async fn advance(
+    pub(super) async fn advance(
         &mut self,
         catalog: &Catalog,
         parts: &mut [ObjectPart],
@@ -417,7 +458,7 @@ impl Uploader {
         Ok(states)
     }
 
-    fn compose(
+    pub(super) fn compose(
         &self,
         object: &PlannedObject,
         states: &BTreeMap<StreamId, Option<Bytes>>,
@@ -443,7 +484,7 @@ impl Uploader {
         Ok((id, composer.finish()))
     }
 
-    async fn put(&self, id: ObjectId, composed: &Composed) -> Result<(), RoundError> {
+    pub(super) async fn put(&self, id: ObjectId, composed: &Composed) -> Result<(), RoundError> {
         let key = data_key(id);
         let store = self.stores.get(self.data_store).ok_or(RoundError::UnknownStore(self.data_store))?;
         let options = CreateOptions { patient: true, ..CreateOptions::default() };

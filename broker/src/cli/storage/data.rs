@@ -18,12 +18,15 @@ use super::lane::{self, Block, Place};
 pub fn open(id: ObjectId, bytes: Bytes) -> Result<Whole, String> {
     let whole = parse_whole(bytes).map_err(|e| e.to_string())?;
     let header = &whole.footer.header;
-    if (header.owner.incarnation, header.number) != (id.incarnation, id.counter) {
+    let in_lane = id.lane_number();
+    let number = in_lane.map_or(id.counter, |number| number.0);
+    if (header.owner.incarnation, header.number) != (id.incarnation, number) {
         return Err(format!("says that it is number {} of {}", header.number, header.owner));
     }
-    match header.object_kind {
-        ObjectKind::Merged | ObjectKind::Stream => Ok(whole),
-        kind => Err(format!("is a {kind:?} object, which belongs into a lane")),
+    match (header.object_kind, in_lane) {
+        (ObjectKind::Merged | ObjectKind::Stream, None) | (ObjectKind::Wal, Some(_)) => Ok(whole),
+        (kind, None) => Err(format!("is a {kind:?} object, which belongs into a lane")),
+        (kind, Some(_)) => Err(format!("is a {kind:?} object, which belongs into data/")),
     }
 }
 
@@ -44,6 +47,8 @@ pub fn blocks(whole: &Whole) -> Vec<Block> {
                 last = Some(*entry);
             }
             BlockKind::Checkpoint => {}
+            // A lane's, of what was adopted: checkpoints have taken its place.
+            BlockKind::Attachment if whole.footer.header.object_kind == ObjectKind::Wal => {}
             kind => block.problems.push(format!("no object of data/ has {kind:?} blocks")),
         }
         blocks.push(block);

@@ -199,15 +199,15 @@ async fn references_are_counted_again() {
     let image = journal::image_at(&rig.bucket(), None).await.unwrap();
     let catalog = &image.inner.catalog;
     let held = objects::held(catalog);
-    assert_eq!(objects::count_problems(catalog.objects(), &held), []);
+    assert_eq!(objects::count_problems(catalog, catalog.objects(), &held), []);
     let merged = rig.object(3);
     let mut fewer = held.clone();
     fewer.remove(&merged);
-    let said = objects::count_problems(catalog.objects(), &fewer);
+    let said = objects::count_problems(catalog, catalog.objects(), &fewer);
     assert_eq!(said.len(), 1);
     assert_eq!(said[0].what, "the journal counts 3 references, streams have 0");
     let others = catalog.objects().filter(|(object, _)| *object != merged);
-    let said = objects::count_problems(others, &held);
+    let said = objects::count_problems(catalog, others, &held);
     assert_eq!(said.len(), 1);
     assert_eq!(said[0].key, data_key(merged));
     assert_eq!(said[0].what, "streams have 3 references to it, and the journal does not know it");

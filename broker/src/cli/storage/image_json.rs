@@ -1,7 +1,7 @@
 //! An image as one JSON object, for programs: what `image.rs` says in lines, by name. Pure.
 
-use s3stream::catalog::{LaneEnd, LaneState, ObjectState, StreamState};
-use s3stream::ids::{ObjectId, data_key};
+use s3stream::catalog::{Catalog, LaneEnd, LaneState, ObjectState, StreamState};
+use s3stream::ids::ObjectId;
 use serde_json::{Map, Value, json};
 
 use super::journal::ClusterImage;
@@ -37,7 +37,7 @@ pub fn json(image: &ClusterImage) -> Value {
         "snapshots": snapshots.collect::<Vec<_>>(),
         "stores": stores.collect::<Vec<_>>(),
         "lanes": inner.catalog.lanes().map(|(_, state)| lane(state)).collect::<Vec<_>>(),
-        "objects": inner.catalog.objects().map(|(id, state)| object(id, state)).collect::<Vec<_>>(),
+        "objects": inner.catalog.objects().map(|(id, state)| object(&inner.catalog, id, state)).collect::<Vec<_>>(),
         "brokers": brokers(inner),
         "topics": inner.topics().map(|t| topic(inner, t)).collect::<Vec<_>>(),
         "configs": configs(inner),
@@ -125,10 +125,10 @@ fn lane(state: &LaneState) -> Value {
     })
 }
 
-fn object(id: ObjectId, state: &ObjectState) -> Value {
+fn object(catalog: &Catalog, id: ObjectId, state: &ObjectState) -> Value {
     json!({
         "id": id.to_string(),
-        "key": data_key(id),
+        "key": catalog.object_key(id),
         "store": state.store.0,
         "bytes": state.len,
         "references": state.references,

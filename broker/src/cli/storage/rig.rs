@@ -29,7 +29,7 @@ use uuid::Uuid;
 use super::run;
 use crate::cli::args::StorageCommand;
 use crate::config::BrokerConfig;
-use crate::metadata::{Endpoint, LEVEL_MAX, MetadataImage, MetadataRecord};
+use crate::metadata::{ADOPTION_LEVEL, Endpoint, LEVEL_MAX, MetadataImage, MetadataRecord};
 use crate::partition::attachment::ProducerAttachment;
 use crate::partition::checkpoint;
 
@@ -149,11 +149,15 @@ impl Process {
             env: self.env.clone(),
             data_store: StoreId(0),
             stores: self.stores(),
-            lane: self.lane.clone(),
             lane_ref: self.lane_ref,
             tail: self.tail.clone(),
             budget: self.budget.clone(),
-            dials: UploadDials { bytes: 1 << 20, objects: 1, interval: Duration::ZERO },
+            dials: UploadDials {
+                bytes: 1 << 20,
+                objects: 1,
+                interval: Duration::ZERO,
+                adopted_bytes_min: u64::MAX,
+            },
             journal: side.clone(),
             checkpoints: side.clone(),
             sink: side,
@@ -218,6 +222,10 @@ impl CatalogJournal for Side {
     async fn propose(&self, records: Vec<StorageRecord>) -> Result<(), String> {
         let records = records.into_iter().map(MetadataRecord::Storage).collect();
         self.0.propose(records).await.map(drop).map_err(|error| error.to_string())
+    }
+
+    fn can_adopt(&self) -> bool {
+        self.0.image().level >= ADOPTION_LEVEL
     }
 }
 

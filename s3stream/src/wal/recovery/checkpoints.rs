@@ -12,7 +12,7 @@ use super::{PATIENCE, TAIL_BYTES, WINDOW};
 use crate::cache::Stores;
 use crate::catalog::Catalog;
 use crate::env::Env;
-use crate::ids::{ObjectId, StoreId, StreamId, data_key};
+use crate::ids::{ObjectId, StoreId, StreamId};
 use crate::object::{BlockKind, IndexEntry, TailParse, parse_tail};
 use crate::store::{StoreError, retry};
 
@@ -65,7 +65,7 @@ pub async fn read_checkpoints(
     }
     let reads = by_object.into_iter().map(|(object, streams)| {
         let store = catalog.object(object).expect("a checkpoint keeps its object in the catalog").store;
-        read_object(env, stores, store, object, streams)
+        read_object(env, stores, store, catalog.object_key(object), streams)
     });
     let merge = |mut all: BTreeMap<StreamId, Bytes>, some| async move {
         all.extend(some);
@@ -78,10 +78,9 @@ async fn read_object(
     env: &Env,
     stores: &Stores,
     store_id: StoreId,
-    object: ObjectId,
+    key: String,
     streams: Vec<StreamId>,
 ) -> Result<BTreeMap<StreamId, Bytes>, CheckpointError> {
-    let key = data_key(object);
     let Some(store) = stores.get(store_id) else {
         return Err(CheckpointError::UnknownStore { key, store: store_id });
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use futures::future::join_all;
 use s3stream::catalog::{Catalog, ObjectState, StreamRange};
-use s3stream::ids::{DATA_PREFIX, Incarnation, ObjectId, StreamId, data_key, parse_data_key};
+use s3stream::ids::{DATA_PREFIX, Incarnation, ObjectId, StreamId, parse_data_key};
 use s3stream::object::{BlockKind, Footer, IndexEntry};
 
 use super::super::bucket::Bucket;
@@ -51,6 +51,7 @@ pub fn held(catalog: &Catalog) -> BTreeMap<ObjectId, Held> {
 
 /// Where the journal's count of references is another than that of streams.
 pub fn count_problems<'a>(
+    catalog: &Catalog,
     objects: impl Iterator<Item = (ObjectId, &'a ObjectState)>,
     held: &BTreeMap<ObjectId, Held>,
 ) -> Vec<Problem> {
@@ -61,12 +62,12 @@ pub fn count_problems<'a>(
         let actual = unknown.remove(&object).unwrap_or(0);
         if actual != u64::from(state.references) {
             let what = format!("the journal counts {} references, streams have {actual}", state.references);
-            problems.push(Problem::new(data_key(object), what));
+            problems.push(Problem::new(catalog.object_key(object), what));
         }
     }
     for (object, references) in unknown {
         let what = format!("streams have {references} references to it, and the journal does not know it");
-        problems.push(Problem::new(data_key(object), what));
+        problems.push(Problem::new(catalog.object_key(object), what));
     }
     problems
 }
@@ -131,7 +132,7 @@ pub async fn check_objects(
     report.begin("objects of data/".into());
     let catalog = &image.inner.catalog;
     let held = held(catalog);
-    for problem in count_problems(catalog.objects(), &held) {
+    for problem in count_problems(catalog, catalog.objects(), &held) {
         report.problem(&problem)?;
     }
     let mut window: Vec<(ObjectId, ObjectState)> = Vec::new();
@@ -139,7 +140,7 @@ pub async fn check_objects(
     for (object, state) in catalog.objects().filter(|(_, state)| !state.is_condemned()) {
         if !bucket.has(state.store) {
             let what = format!("lies in store {}: name it with --wal-storage", state.store.0);
-            report.found(&data_key(object), what)?;
+            report.found(&catalog.object_key(object), what)?;
             continue;
         }
         if window.len() == WINDOW || !window.is_empty() && bytes + state.len > WINDOW_BYTES {
@@ -161,12 +162,12 @@ async fn check_window(
     report: &mut Report<'_>,
 ) -> anyhow::Result<()> {
     let reads = window.into_iter().map(|(object, state)| async move {
-        let bytes = bucket.get_in(state.store, &data_key(object)).await;
+        let bytes = bucket.get_in(state.store, &catalog.object_key(object)).await;
         (object, state, bytes)
     });
     let nothing = Held::default();
     for (object, state, bytes) in join_all(reads).await {
-        let key = data_key(object);
+        let key = catalog.object_key(object);
         let Some(bytes) = bytes? else {
             let told = now.look().await?.object(object);
             if told.is_some_and(|state| !state.is_condemned()) {
