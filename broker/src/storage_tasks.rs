@@ -54,6 +54,7 @@ pub fn spawn(broker: &Arc<Broker>, parts: StorageParts) {
         // Lanes may lie in a faster store; history lies in the one that everything else is in.
         data_store: StoreId(0),
         stores: parts.stores.clone(),
+        lane: broker.lane.clone(),
         lane_ref: parts.lane_ref,
         tail: parts.tail,
         budget: broker.budget.clone(),
@@ -78,6 +79,7 @@ pub fn spawn(broker: &Arc<Broker>, parts: StorageParts) {
     let merger = Merger {
         objects: objects.clone(),
         budget: broker.budget.clone(),
+        lane: broker.lane.clone(),
         dials: MergeDials { fan_in, ..Merger::dials(&broker.budget) },
     };
     broker.env.tasks.spawn("merge", {

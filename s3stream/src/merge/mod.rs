@@ -3,9 +3,11 @@
 //!
 //! - [`plan`]: what to merge into what, from an image of the catalog alone (pure);
 //! - [`output`]: which ranges go into which object (pure);
+//! - [`pace`]: when it gives way to producers (pure);
 //! - [`task`]: carries it out.
 
 pub mod output;
+mod pace;
 pub mod plan;
 #[cfg(test)]
 mod plan_tests;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::pace::Pace;
 use super::{MergeDials, MergeOutput, MergePlan, plan};
 use crate::block_ref::BlockRef;
 use crate::budget::{Budget, Class};
@@ -19,12 +20,15 @@ use crate::ids::ObjectId;
 use crate::object::{BlockKind, Composed, Composer, IndexEntry, ObjectKind};
 use crate::rewrite::{RewriteError, Rewriter};
 use crate::upload::InWork;
+use crate::wal::Lane;
 use crate::wal::recovery::checkpoints::read_checkpoints;
 
 /// How often the catalog is looked at, where nothing was due.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long sources whose merge failed are left alone.
 const LEFT_ALONE: Duration = Duration::from_secs(60);
+/// How long it gives way to producers at a time.
+const GIVEN_WAY: Duration = Duration::from_secs(1);
 
 /// The merging of one process.
 pub struct Merger {
@@ -32,6 +36,8 @@ pub struct Merger {
     pub objects: Rewriter,
     /// Whose memory it uses.
     pub budget: Budget,
+    /// The process's own lane, which merging gives way to.
+    pub lane: Lane,
     /// What to merge.
     pub dials: MergeDials,
 }
@@ -66,7 +72,11 @@ impl Merger {
     /// Merges for as long as the process lives.
     pub async fn run(self) {
         let mut left_alone: VecDeque<(Instant, Vec<ObjectId>)> = VecDeque::new();
+        let mut pace = Pace::default();
+        let mut looked = Instant::now();
         loop {
+            pace.look(self.lane.stats().bytes, looked.elapsed());
+            looked = Instant::now();
             while left_alone.front().is_some_and(|(since, _)| since.elapsed() >= LEFT_ALONE) {
                 left_alone.pop_front();
             }
@@ -75,6 +85,10 @@ impl Merger {
             let (_, catalog) = self.objects.journal.catalog();
             if !catalog.is_live(self.objects.me.incarnation) {
                 return;
+            }
+            if !pace.allows(catalog.objects().count()) {
+                sleep(GIVEN_WAY).await;
+                continue;
             }
             let ours =
                 |plan: &MergePlan| plan.owner == self.objects.me.incarnation || !catalog.is_live(plan.owner);
@@ -85,6 +99,7 @@ impl Merger {
             };
             match self.carry_out(&catalog, &due).await {
                 Ok(()) => {
+                    pace.merged(due.outputs.iter().map(MergeOutput::bytes).sum());
                     let (sources, outputs) = (due.sources.len(), due.outputs.len());
                     tracing::debug!(kind = ?due.kind, sources, outputs, "merged");
                 }

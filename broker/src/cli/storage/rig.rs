@@ -149,6 +149,7 @@ impl Process {
             env: self.env.clone(),
             data_store: StoreId(0),
             stores: self.stores(),
+            lane: self.lane.clone(),
             lane_ref: self.lane_ref,
             tail: self.tail.clone(),
             budget: self.budget.clone(),
@@ -185,6 +186,7 @@ impl Process {
         let merger = Merger {
             objects,
             budget: self.budget.clone(),
+            lane: self.lane.clone(),
             dials: MergeDials { fan_in: 3, ..MergeDials::default() },
         };
         let task = tokio::spawn(merger.run());
