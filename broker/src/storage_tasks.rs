@@ -128,6 +128,7 @@ pub fn upload_dials(config: &BrokerConfig, lane_in_directory: bool, budget: &Bud
         // A round is held in memory (I8).
         dials.bytes = bytes.min(budget.class(Class::Merge).capacity());
     }
+    dials.adopted_bytes_min = values.long("wal.adopt.bytes") as u64;
     dials.interval = Duration::from_millis(values.long("wal.upload.interval.ms") as u64);
     dials
 }

@@ -10,14 +10,14 @@ use crate::catalog::{Catalog, LaneState, NewObject, ObjectPart, StorageRecord};
 use crate::ids::{Incarnation, LaneNumber, ObjectId, StreamId};
 use crate::object::AttachmentEntry;
 
-/// Bytes of a part, on average, that are worth a GET of their own.
-const PART_BYTES_MIN: u64 = 256 << 10;
+/// This part of the least that is adopted must be of each stream, on average: 256 KiB of 4 MiB are worth a GET of their own.
+const STREAM_PART: u64 = 16;
 
 /// Is what counts of a lane object of `len` bytes enough, and in large enough parts, to read history from where it lies?
 fn is_worth_it(len: u64, planned: &PlannedObject, bytes_min: u64) -> bool {
     len >= bytes_min
         && planned.bytes >= len / 2
-        && planned.bytes >= planned.parts.len() as u64 * PART_BYTES_MIN
+        && planned.bytes >= planned.parts.len() as u64 * (bytes_min / STREAM_PART)
 }
 
 impl Uploader {

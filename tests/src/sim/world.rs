@@ -241,6 +241,7 @@ impl World {
             ("log.retention.ms", "-1"),
             // Uploads and deletions happen many times in the life of a process.
             ("wal.upload.bytes", "65536"),
+            ("wal.adopt.bytes", "600"),
             ("wal.upload.interval.ms", "1500"),
             ("merge.fan.in", "3"),
             ("object.delete.delay.ms", "3000"),
