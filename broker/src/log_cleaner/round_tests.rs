@@ -37,6 +37,10 @@ impl CatalogJournal for Side {
         self.0.lock().clone()
     }
 
+    fn can_adopt(&self) -> bool {
+        true
+    }
+
     async fn propose(&self, records: Vec<StorageRecord>) -> Result<(), String> {
         let mut state = self.0.lock();
         for record in records {
