@@ -1,6 +1,7 @@
 //! The whole-broker simulation in `cargo test`: a bounded number of seeds, the proof that a seed repeats, and the situations
 //! that have names (SAFETY.md §8). More seeds: `cargo sim --seeds N`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -330,6 +331,54 @@ fn scrub_vs_paused_upload() {
         let mut lanes = image.inner.catalog.lanes();
         assert!(lanes.all(|(_, lane)| lane.is_open() || lane.is_spent()), "what was in it is not uploaded");
     });
+}
+
+/// A lane object that was adopted stays where it lies, though its lane is trimmed past it and its process is dead, as long as
+/// the catalog refers to it. Merging writes anew what is in it, and then it goes.
+#[test]
+fn adopted_objects_die_by_their_references() {
+    scenario(12, Faults::none(), async |rig, s3| {
+        let first = loop {
+            sleep(Duration::from_millis(100)).await;
+            let found = rig.world.lives().last().map_or_else(BTreeSet::new, |life| adopted(life));
+            if !found.is_empty() {
+                break found;
+            }
+        };
+        let (mut seen, mut most_below_a_trim) = (first, 0);
+        for round in 0..4 {
+            rig.world.lives().iter().for_each(|life| rig.world.kill(life));
+            rig.world.start();
+            for _ in 0..60 {
+                sleep(Duration::from_millis(100)).await;
+                let Some(life) = rig.world.lives().last().cloned() else { continue };
+                let referred = adopted(&life);
+                let there = s3.objects();
+                for key in &referred {
+                    assert!(there.contains_key(key), "round {round}: {key} is referred to and gone");
+                }
+                most_below_a_trim = most_below_a_trim.max(referred.len());
+                seen.extend(referred);
+            }
+        }
+        assert!(most_below_a_trim > 1, "{most_below_a_trim} adopted objects at most");
+        // Longer than it takes to merge, to condemn and to delete.
+        sleep(Duration::from_secs(30)).await;
+        let referred = adopted(&rig.world.lives()[0]);
+        let there = s3.objects();
+        let left: Vec<_> =
+            seen.iter().filter(|key| !referred.contains(*key) && there.contains_key(*key)).collect();
+        assert!(left.is_empty(), "nothing refers to them: {left:?}");
+        assert!(seen.len() > referred.len(), "none was merged away");
+    });
+}
+
+/// Keys of lane objects that the catalog refers to where they lie.
+fn adopted(life: &Life) -> BTreeSet<String> {
+    let Some(broker) = life.broker() else { return BTreeSet::new() };
+    let catalog = &broker.journal.image().inner.catalog;
+    let objects = catalog.objects().filter(|(id, state)| id.lane_number().is_some() && !state.is_condemned());
+    objects.map(|(id, _)| catalog.object_key(id)).collect()
 }
 
 /// A world of one partition, and its process when it serves.

@@ -26,6 +26,10 @@ pub static KEYS: &[ConfigDef] = &[
     key("storage.directory.free.min.bytes", Long, "0").at_least(0).doc(
         "Below this much free space in a directory produces are refused; 0 is the larger of 1 GiB and 2 % of the disk.",
     ),
+    key("wal.adopt.bytes", Long, "4194304").at_least(0).doc(
+        "Lane objects of so many bytes and more, with a sixteenth of that of each partition in them, stay where they are instead \
+         of being written a second time by the upload, if wal.storage is not set.",
+    ),
     unset("wal.full.bytes", Int).doc("An open object of this size is cut at once."),
     unset("wal.linger.ms", Int)
         .doc("The longest an open object waits for more while earlier ones are under way."),
@@ -35,10 +39,6 @@ pub static KEYS: &[ConfigDef] = &[
     ),
     unset("wal.storage", String)
         .doc("A second, faster store for lanes, as a URL; the same as storage where this is not set."),
-    key("wal.adopt.bytes", Long, "4194304").at_least(0).doc(
-        "Lane objects of so many bytes and more, with a sixteenth of that of each partition in them, stay where they are instead \
-         of being written a second time by the upload, if wal.storage is not set.",
-    ),
     unset("wal.upload.bytes", Long).at_least(65536).doc(
         "The lane is uploaded at so many bytes; where not set, 64 MiB in a directory, 256 MiB elsewhere, and less with a \
          small memory.budget.bytes, of which a round takes its part. From four times as much on, produces wait.",
