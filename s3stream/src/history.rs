@@ -49,6 +49,8 @@ pub struct HistoryRead {
     pub stream: StreamId,
     /// Ranges in offset order; the first holds `offset`, or is the next after a loss.
     pub ranges: Vec<RangeAt>,
+    /// The range after them.
+    pub next: Option<RangeAt>,
     /// First offset wanted.
     pub offset: u64,
     /// About how many bytes.
@@ -61,16 +63,17 @@ impl Catalog {
         let all: &[StreamRange] = self.stream(stream).map_or(&[], |state| &state.ranges);
         let first = all.partition_point(|range| range.end <= offset);
         let mut bytes = 0;
-        let mut ranges = Vec::new();
+        let (mut ranges, mut next) = (Vec::new(), None);
         for range in &all[first..] {
             if !ranges.is_empty() && bytes >= bytes_max {
+                next = Some(self.range_at(range));
                 break;
             }
             // Of the first, an unknown part lies below the offset: the next is taken along.
             bytes += if ranges.is_empty() { 0 } else { range.bytes };
             ranges.push(self.range_at(range));
         }
-        HistoryRead { stream, ranges, offset, bytes_max }
+        HistoryRead { stream, ranges, next, offset, bytes_max }
     }
 
     /// Where an object that is in the catalog, or was, is found in its store.
@@ -169,6 +172,15 @@ impl History {
         Ok(found.blocks)
     }
 
+    /// Begins to read the index of the range after those, for who will go on there. It may fail unheard.
+    pub fn expect_next(&self, read: &HistoryRead) {
+        let Some(next) = read.next.filter(|next| !self.0.indexes.contains_key(&next.range.object)) else {
+            return;
+        };
+        let load = self.load_of(&next);
+        self.0.env.tasks.spawn("read-index", async move { drop(load.await) });
+    }
+
     /// All blocks of one range.
     ///
     /// # Errors
@@ -179,22 +191,20 @@ impl History {
     }
 
     async fn index(&self, at: &RangeAt) -> Result<Arc<ObjectIndex>, ReadError> {
-        let object = at.range.object;
-        if let Some(index) = self.0.indexes.get(&object) {
-            return Ok(index);
+        match self.0.indexes.get(&at.range.object) {
+            Some(index) => Ok(index),
+            None => self.load_of(at).await,
         }
-        let load = {
-            let mut in_flight = self.0.in_flight.lock();
-            match in_flight.get(&object).and_then(WeakShared::upgrade) {
-                Some(load) => load,
-                None => {
-                    let load: Shared<Load> = Arc::clone(&self.0).load(*at).boxed().shared();
-                    in_flight.insert(object, load.downgrade().expect("not polled yet"));
-                    load
-                }
-            }
-        };
-        load.await
+    }
+
+    fn load_of(&self, at: &RangeAt) -> Shared<Load> {
+        let mut in_flight = self.0.in_flight.lock();
+        if let Some(load) = in_flight.get(&at.range.object).and_then(WeakShared::upgrade) {
+            return load;
+        }
+        let load: Shared<Load> = Arc::clone(&self.0).load(*at).boxed().shared();
+        in_flight.insert(at.range.object, load.downgrade().expect("not polled yet"));
+        load
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const PURE: &[&str] = &[
     "protocol/src",
     "s3stream/src/block_ref.rs",
+    "s3stream/src/cache/read_ahead.rs",
     "s3stream/src/catalog",
     "s3stream/src/ids.rs",
     "s3stream/src/journal/commit.rs",

@@ -9,6 +9,7 @@ use s3stream::block_ref::BlockRef;
 
 use super::group::{GroupRecord, GroupShard};
 use crate::broker::Broker;
+use crate::fetch::locate::{blocks, locate};
 use crate::partition::Partition;
 use crate::partition::slice::whole_batches;
 
@@ -44,22 +45,9 @@ pub async fn load(
     let offsets = partition.offsets();
     let mut offset = offsets.log_start;
     while offset < offsets.high_watermark {
-        let in_tail = |block: &BlockRef| broker.reader.in_tail(block);
-        let found =
-            partition.find(offset, STEP_BYTES, in_tail).map_err(|e| LoadError::Read(e.to_string()))?;
-        let blocks = match found.in_history {
-            false => found.blocks,
-            true => {
-                let image = broker.journal.image();
-                let read = image.inner.catalog.history(partition.stream, offset as u64, STEP_BYTES as u64);
-                match read.ranges.is_empty() {
-                    true => partition.above_history(STEP_BYTES),
-                    false => {
-                        broker.history.blocks(&read).await.map_err(|e| LoadError::Read(e.to_string()))?
-                    }
-                }
-            }
-        };
+        let located = locate(broker, partition, offset, STEP_BYTES);
+        let located = located.map_err(|e| LoadError::Read(e.to_string()))?;
+        let blocks = blocks(broker, located).await.map_err(|e| LoadError::Read(e.to_string()))?;
         let blocks = read(broker, &blocks).await?;
         let before = offset;
         for slice in whole_batches(&blocks, offset, usize::MAX, true) {

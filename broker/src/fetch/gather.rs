@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::error::{self, ErrorCode};
-use s3stream::block_ref::BlockRef;
 use s3stream::budget::{Class, Permit};
-use s3stream::cache::ReadError;
-use s3stream::history::HistoryRead;
+use s3stream::cache::{ReadError, SequentialRead};
 use s3stream::ids::StreamId;
 use tokio::time::Instant;
 
+use super::locate::{Located, blocks, blocks_ahead, locate};
 use super::session::{FetchSlots, Load, TopicKey};
 use crate::broker::Broker;
 use crate::error::read_error_code;
@@ -136,7 +135,7 @@ async fn look(broker: &Arc<Broker>, slots: &mut FetchSlots, limits: Limits, answ
         };
     } else {
         for (slot, looked) in found {
-            answer.slots.insert(slot, Gathered::empty(looked.offsets));
+            answer.slots.insert(slot, Gathered::empty(looked.located.offsets));
         }
     }
     has_error || total(answer) >= limits.min_bytes
@@ -155,24 +154,20 @@ fn total(answer: &Answer) -> usize {
 
 struct Looked {
     partition: Arc<Partition>,
-    offsets: Offsets,
-    /// Where it lies, as far as that is known without waiting.
-    blocks: Vec<BlockRef>,
-    /// Which index has to be read first.
-    history: Option<HistoryRead>,
+    located: Located,
 }
 
 impl Looked {
     /// What there is to take, about.
     fn bytes(&self) -> usize {
-        let known: usize = self.blocks.iter().map(|b| b.length as usize).sum();
-        known + self.history.as_ref().map_or(0, |read| read.bytes_max as usize)
+        let known: usize = self.located.blocks.iter().map(|b| b.length as usize).sum();
+        known + self.located.unread.as_ref().map_or(0, |read| read.bytes_max as usize)
     }
 
     /// Does this object hold any of it, by the image at hand? If that is not there it is gone, and nothing is elsewhere.
     fn is_in(&self, broker: &Broker, key: &str) -> bool {
-        let ranges = self.history.iter().flat_map(|read| &read.ranges);
-        self.blocks.iter().any(|block| broker.reader.key(block) == key)
+        let ranges = self.located.unread.iter().flat_map(|read| &read.ranges);
+        self.located.blocks.iter().any(|block| broker.reader.key(block) == key)
             || ranges.map(|at| at.range.object.key(at.writer)).any(|of_range| of_range == key)
     }
 }
@@ -187,21 +182,9 @@ fn find(broker: &Arc<Broker>, slots: &mut FetchSlots, slot: u32, room: usize) ->
         .check_epoch(wanted.leader_epoch)
         .map_err(|refused| Gathered::failed(read_error_code(&refused), UNKNOWN))?;
     let bytes = (wanted.max_bytes.max(1) as usize).min(room.max(1));
-    let found = partition
-        .find(wanted.offset, bytes, |block| broker.reader.in_tail(block))
+    let located = locate(broker, &partition, wanted.offset, bytes)
         .map_err(|refused| Gathered::failed(read_error_code(&refused), partition.offsets()))?;
-    let (offsets, mut blocks, mut history) = (found.offsets, found.blocks, None);
-    if found.in_history {
-        // Blocks of one answer come from one image.
-        let image = broker.journal.image();
-        let read = image.inner.catalog.history(partition.stream, wanted.offset as u64, bytes as u64);
-        match broker.history.known(&read) {
-            Some(known) => blocks = known,
-            None if read.ranges.is_empty() => blocks = partition.above_history(bytes),
-            None => history = Some(read),
-        }
-    }
-    Ok(Looked { offsets, blocks, history, partition })
+    Ok(Looked { located, partition })
 }
 
 /// Takes what is in memory of what was found; starts a load if that is nothing.
@@ -213,34 +196,37 @@ fn take(
     room: usize,
     first: bool,
 ) -> Gathered {
-    if looked.blocks.is_empty() && looked.history.is_none() {
-        return Gathered::empty(looked.offsets);
+    let offsets = looked.located.offsets;
+    if looked.located.blocks.is_empty() && looked.located.unread.is_none() {
+        return Gathered::empty(offsets);
     }
     // There is data: this slot is looked at again next time, whatever becomes of it now.
     slots.feed(slot);
     if room == 0 && !first {
-        return Gathered::empty(looked.offsets);
+        return Gathered::empty(offsets);
     }
     let offset = slots.get(slot).wanted.offset;
     let limit = (slots.get(slot).wanted.max_bytes.max(0) as usize).min(room);
-    let mut in_memory: Vec<Bytes> = looked.blocks.iter().map_while(|b| broker.reader.memory(b)).collect();
+    let blocks = &looked.located.blocks;
+    let mut in_memory: Vec<Bytes> = blocks.iter().map_while(|b| broker.reader.memory(b)).collect();
+    tell_reader(broker, &looked, offset, in_memory.is_empty());
     if in_memory.is_empty() {
         match loaded(slots, slot, looked.partition.stream, offset) {
             Loaded::Bytes(bytes) => in_memory = bytes,
-            Loaded::UnderWay => return waiting(slots, slot, looked.offsets),
+            Loaded::UnderWay => return waiting(slots, slot, offsets),
             // It went while it was looked up: an image later it is elsewhere (DESIGN §7).
             Loaded::Failed(ReadError::Missing { key, .. }) if !looked.is_in(broker, &key) => {
                 slots.interest.mark(slot, 0);
-                return Gathered::empty(looked.offsets);
+                return Gathered::empty(offsets);
             }
             Loaded::Failed(reason) => {
                 tracing::warn!(topic = %looked.partition.topic, partition = looked.partition.index, offset,
                     %reason, "a fetch could not be read from the store");
-                return Gathered::failed(ErrorCode::KafkaStorageError, looked.offsets);
+                return Gathered::failed(ErrorCode::KafkaStorageError, offsets);
             }
             Loaded::NotStarted => {
-                start_load(broker, slots, slot, looked.partition.stream, looked.blocks, looked.history);
-                return waiting(slots, slot, looked.offsets);
+                start_load(broker, slots, slot, looked.partition.stream, looked.located);
+                return waiting(slots, slot, offsets);
             }
         }
     }
@@ -249,7 +235,22 @@ fn take(
     if bytes > 0 {
         slots.to_tail(slot);
     }
-    Gathered { error: error::NONE, offsets: looked.offsets, records, bytes }
+    Gathered { error: error::NONE, offsets, records, bytes }
+}
+
+/// Tells the reader what is read of what is not in the tail: it may load what follows.
+fn tell_reader(broker: &Arc<Broker>, looked: &Looked, offset: i64, missed: bool) {
+    let Looked { partition, located } = looked;
+    let (Some(first), Some(last)) = (located.blocks.first(), located.blocks.last()) else { return };
+    if !located.in_history() && broker.reader.in_tail(first) {
+        return;
+    }
+    let read = SequentialRead { stream: partition.stream, from: offset as u64, to: last.end, missed };
+    let (broker, partition) = (Arc::clone(broker), Arc::clone(partition));
+    broker.clone().reader.sequential(read, move |from, bytes| {
+        let (broker, partition) = (Arc::clone(&broker), Arc::clone(&partition));
+        async move { blocks_ahead(&broker, &partition, from, bytes).await }
+    });
 }
 
 /// A slot whose load is under way is not hungry: the load marks it when it is done.
@@ -287,24 +288,15 @@ fn loaded(slots: &mut FetchSlots, slot: u32, stream: StreamId, offset: i64) -> L
     }
 }
 
-fn start_load(
-    broker: &Arc<Broker>,
-    slots: &mut FetchSlots,
-    slot: u32,
-    stream: StreamId,
-    mut blocks: Vec<BlockRef>,
-    in_history: Option<HistoryRead>,
-) {
+fn start_load(broker: &Arc<Broker>, slots: &mut FetchSlots, slot: u32, stream: StreamId, located: Located) {
     let offset = slots.get(slot).wanted.offset;
     let load = Arc::new(Load { stream, offset, done: parking_lot::Mutex::new(None) });
     slots.get_mut(slot).load = Some(load.clone());
-    let (reader, history, interest) = (broker.reader.clone(), broker.history.clone(), slots.interest.clone());
+    let (loader, interest) = (Arc::clone(broker), slots.interest.clone());
     broker.env.tasks.spawn("fetch-load", async move {
         let result = async {
-            if let Some(read) = in_history {
-                blocks = history.blocks(&read).await?;
-            }
-            reader.load(&blocks).await
+            let blocks = blocks(&loader, located).await?;
+            loader.reader.load(&blocks).await
         };
         let result = result.await;
         *load.done.lock() = Some(result);

@@ -77,6 +77,16 @@ impl BlockCache {
         UnitKey::slice(block, &self.kept.get(&UnitKey::of(block))?)
     }
 
+    /// Is this unit here?
+    pub(super) fn has(&self, key: &UnitKey) -> bool {
+        self.kept.contains_key(key)
+    }
+
+    /// What loads in flight may take.
+    pub(super) fn loads(&self) -> &ByteSemaphore {
+        &self.loads
+    }
+
     /// Bytes kept.
     pub fn bytes(&self) -> u64 {
         self.kept.weighted_size()

@@ -3,8 +3,11 @@
 //! - [`tail`]: the objects that this process wrote, from the cut until they are evicted.
 //! - [`block`]: what was read back from a store, least recently used first out. Scans of it never evict the tail.
 //! - [`reader`]: asks both, then the store; checks everything; one GET however many wait.
+//! - [`read_ahead`]: who reads from front to back, and what to load before they ask (p). [`ahead`]: loads and holds it.
 
+mod ahead;
 pub mod block;
+pub mod read_ahead;
 pub mod reader;
 pub mod tail;
 
@@ -12,5 +15,6 @@ pub mod tail;
 pub(crate) mod rig;
 
 pub use block::BlockCache;
+pub use read_ahead::SequentialRead;
 pub use reader::{ReadError, ReadStats, Reader, Stores};
 pub use tail::{TailCache, TailStats};

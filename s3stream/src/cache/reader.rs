@@ -2,7 +2,7 @@
 //!
 //! Owns the loads in flight: however many ask for a block at once, one GET brings it. Neighbouring blocks of one call come
 //! in one GET of at most [`RUN_BYTES_MAX`]; objects that are small come whole, for all their streams. Does not own which
-//! blocks a stream has ([`crate::stream`]) nor read-ahead.
+//! blocks a stream has ([`crate::stream`]) nor what will be wanted next ([`super::ahead`]).
 //!
 //! In this order, and why: memory first, without an await, so that what is at hand is never held up by what is not. Then
 //! room in the budget. Then the GET. Then the CRC of every block (I7): what is wrong or missing is asked for once more
@@ -17,6 +17,7 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, Shared, WeakShared, join_all};
 use parking_lot::Mutex;
 
+use super::ahead::{Ahead, Room};
 use super::block::{BlockCache, UnitKey};
 use super::tail::TailCache;
 use crate::block_ref::{BlockRef, LaneRef, LaneTable, SMALL_OBJECT_BYTES};
@@ -137,42 +138,55 @@ pub struct ReadStats {
     pub get_bytes: u64,
     /// Units that were wrong or missing when first read, and asked for again.
     pub repeats: u64,
+    /// Of the GETs, those begun before anybody asked for what they bring.
+    pub ahead_gets: u64,
+    /// Times that there was no room to load ahead.
+    pub ahead_refused: u64,
+    /// GETs ahead whose reader did not come for what they brought.
+    pub ahead_unread: u64,
 }
 
 /// Reads blocks. Cheap to clone; one per process.
 #[derive(Clone)]
-pub struct Reader(Arc<Inner>);
+pub struct Reader(pub(super) Arc<Inner>);
 
-struct Inner {
-    env: Env,
+pub(super) struct Inner {
+    pub env: Env,
     stores: Stores,
     lanes: Arc<LaneTable>,
     tail: Arc<TailCache>,
-    cache: BlockCache,
-    /// By every unit that it will bring. Weak: a load that nobody awaits any more is gone, with its room.
-    in_flight: Mutex<HashMap<UnitKey, WeakShared<Load>>>,
-    counters: Counters,
+    pub cache: BlockCache,
+    /// By every unit that it will bring. Weak: a load that nobody awaits any more is gone, with its room. One that was
+    /// made ahead stays when it is done, for as long as it is held.
+    pub in_flight: Mutex<HashMap<UnitKey, WeakShared<Load>>>,
+    pub ahead: Ahead,
+    pub counters: Counters,
 }
 
 #[derive(Default)]
-struct Counters {
+pub(super) struct Counters {
     tail_blocks: AtomicU64,
     cached_blocks: AtomicU64,
     joined_blocks: AtomicU64,
     gets: AtomicU64,
     get_bytes: AtomicU64,
     repeats: AtomicU64,
+    pub ahead_gets: AtomicU64,
+    pub ahead_refused: AtomicU64,
+    pub ahead_unread: AtomicU64,
 }
 
-type Load = BoxFuture<'static, Result<Arc<Loaded>, ReadError>>;
+pub(super) type Load = BoxFuture<'static, Result<Arc<Loaded>, ReadError>>;
 
 /// What one GET brought.
-struct Loaded {
+pub(super) struct Loaded {
     /// Position of the first byte in the object.
     position: u64,
     bytes: Bytes,
     /// Every block of it was checked and is right. Else each reader checks its own.
-    sound: bool,
+    pub sound: bool,
+    /// Of what was loaded ahead: its charge, for as long as it is held.
+    _room: Option<Room>,
 }
 
 impl Loaded {
@@ -193,13 +207,15 @@ impl Reader {
         budget: &Budget,
     ) -> Reader {
         let keep_bytes = if stores.are_directories() { KEPT_OF_DIRECTORIES_BYTES } else { u64::MAX };
+        let cache = BlockCache::new(budget, keep_bytes);
         Reader(Arc::new(Inner {
             env,
             stores,
             lanes,
             tail,
-            cache: BlockCache::new(budget, keep_bytes),
             in_flight: Mutex::default(),
+            ahead: Ahead::new(&cache),
+            cache,
             counters: Counters::default(),
         }))
     }
@@ -213,7 +229,7 @@ impl Reader {
             count(&inner.counters.tail_blocks, 1);
             return Some(bytes);
         }
-        let bytes = inner.cache.get(block)?;
+        let bytes = inner.cache.get(block).or_else(|| inner.held(block))?;
         count(&inner.counters.cached_blocks, 1);
         Some(bytes)
     }
@@ -247,7 +263,7 @@ impl Reader {
         found.into_iter().map(|found| found.expect("a block is in memory or has a load")).collect()
     }
 
-    /// Bytes of budget that loads in flight hold.
+    /// Bytes of budget that loads in flight hold, and what was loaded ahead and not read yet.
     pub fn loads_in_use(&self) -> u64 {
         self.0.cache.loads_in_use()
     }
@@ -263,13 +279,16 @@ impl Reader {
             gets: get(&counters.gets),
             get_bytes: get(&counters.get_bytes),
             repeats: get(&counters.repeats),
+            ahead_gets: get(&counters.ahead_gets),
+            ahead_refused: get(&counters.ahead_refused),
+            ahead_unread: get(&counters.ahead_unread),
         }
     }
 }
 
 /// Neighbouring blocks of one object, or a small object whole: what one GET brings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Run {
+pub(super) struct Run {
     lane: LaneRef,
     number: LaneNumber,
     /// Take the whole object.
@@ -279,6 +298,11 @@ struct Run {
 }
 
 impl Run {
+    /// With this block alone.
+    pub fn of(block: BlockRef) -> Run {
+        Run { lane: block.lane, number: block.number, whole: block.small, blocks: vec![block] }
+    }
+
     fn start(&self) -> u64 {
         if self.whole { 0 } else { self.blocks[0].position }
     }
@@ -288,17 +312,22 @@ impl Run {
     }
 
     /// Bytes that it brings at most.
-    fn bytes_max(&self) -> u64 {
+    pub fn bytes_max(&self) -> u64 {
         if self.whole { SMALL_OBJECT_BYTES } else { self.end() - self.start() }
     }
 
-    fn takes(&self, next: &BlockRef) -> bool {
+    /// Adds the next block, if the same GET of at most `bytes_max` can bring it.
+    pub fn take(&mut self, next: BlockRef, bytes_max: u64) -> bool {
         let same_object = (self.lane, self.number, self.whole) == (next.lane, next.number, next.small);
-        let fits = self.end() == next.position && next.range().end - self.start() <= RUN_BYTES_MAX;
-        same_object && (self.whole || fits)
+        let fits = self.end() == next.position && next.range().end - self.start() <= bytes_max;
+        let taken = same_object && (self.whole || fits);
+        if taken {
+            self.blocks.push(next);
+        }
+        taken
     }
 
-    fn keys(&self) -> impl Iterator<Item = UnitKey> + '_ {
+    pub fn keys(&self) -> impl Iterator<Item = UnitKey> + '_ {
         self.blocks.iter().map(UnitKey::of)
     }
 }
@@ -309,14 +338,8 @@ fn runs_of(mut blocks: Vec<BlockRef>) -> Vec<Run> {
     blocks.dedup_by_key(|block| (block.lane, block.number, block.position));
     let mut runs: Vec<Run> = Vec::new();
     for block in blocks {
-        match runs.last_mut().filter(|run| run.takes(&block)) {
-            Some(run) => run.blocks.push(block),
-            None => runs.push(Run {
-                lane: block.lane,
-                number: block.number,
-                whole: block.small,
-                blocks: vec![block],
-            }),
+        if !runs.last_mut().is_some_and(|run| run.take(block, RUN_BYTES_MAX)) {
+            runs.push(Run::of(block));
         }
     }
     runs
@@ -350,7 +373,7 @@ impl Inner {
         }
         for run in runs_of(wanted.iter().map(|at| blocks[*at]).collect()) {
             let keys: Vec<UnitKey> = run.keys().collect();
-            let load = Arc::clone(self).fetch(run).boxed().shared();
+            let load = Arc::clone(self).fetch(run, None).boxed().shared();
             let weak = load.downgrade().expect("not polled yet");
             in_flight.extend(keys.iter().map(|key| (*key, weak.clone())));
             let members = wanted.iter().copied().filter(|at| keys.contains(&UnitKey::of(&blocks[*at])));
@@ -359,18 +382,46 @@ impl Inner {
         loads
     }
 
+    /// Is the block in memory, or on its way there?
+    pub fn at_hand(&self, in_flight: &HashMap<UnitKey, WeakShared<Load>>, block: &BlockRef) -> bool {
+        let key = UnitKey::of(block);
+        self.tail.has(block)
+            || self.cache.has(&key)
+            || in_flight.get(&key).is_some_and(|load| load.upgrade().is_some())
+    }
+
+    /// Is what the store of this block holds read ahead of readers?
+    pub fn reads_ahead(&self, block: &BlockRef) -> bool {
+        let (store, _) = self.lanes.resolve(block.lane);
+        self.stores.get(store).is_some_and(|store| !store.traits().directory)
+    }
+
+    /// The bytes of a block that was loaded ahead and is still held.
+    fn held(&self, block: &BlockRef) -> Option<Bytes> {
+        let load = self.in_flight.lock().get(&UnitKey::of(block))?.upgrade()?;
+        load.peek()?.as_ref().ok().filter(|loaded| loaded.sound)?.slice(block)
+    }
+
     /// A load that ended between the look into the cache and the lock has left its bytes in there.
     fn just_loaded(&self, block: &BlockRef) -> Option<Shared<Load>> {
         let bytes = self.cache.get(block)?;
-        let loaded = Loaded { position: block.position, bytes, sound: true };
+        let loaded = Loaded { position: block.position, bytes, sound: true, _room: None };
         Some(std::future::ready(Ok(Arc::new(loaded))).boxed().shared())
     }
 
-    async fn fetch(self: Arc<Self>, run: Run) -> Result<Arc<Loaded>, ReadError> {
-        let room = self.cache.admit(run.bytes_max()).await;
+    /// Loads. With `ahead`, the room it has, what comes is not kept but stays in flight, until it is let go.
+    pub async fn fetch(self: Arc<Self>, run: Run, ahead: Option<Room>) -> Result<Arc<Loaded>, ReadError> {
+        let room = match &ahead {
+            None => Some(self.cache.admit(run.bytes_max()).await),
+            Some(_) => None,
+        };
         let loaded = self.fetch_twice(&run).await;
+        let sound = loaded.as_ref().is_ok_and(|loaded| loaded.sound);
+        if sound && let Some(ahead) = ahead {
+            return loaded.map(|loaded| Arc::new(Loaded { _room: Some(ahead), ..loaded }));
+        }
         if let Ok(loaded) = &loaded
-            && loaded.sound
+            && sound
         {
             self.keep(&run, loaded);
         }
@@ -384,7 +435,7 @@ impl Inner {
         loaded.map(Arc::new)
     }
 
-    fn keep(&self, run: &Run, loaded: &Loaded) {
+    pub fn keep(&self, run: &Run, loaded: &Loaded) {
         if run.whole {
             self.cache.insert(UnitKey::of(&run.blocks[0]), loaded.bytes.clone());
             return;
@@ -425,7 +476,7 @@ impl Inner {
         let Some(bytes) = retry(&self.env, Some(PATIENCE), get).await? else { return Ok(None) };
         count(&self.counters.gets, 1);
         count(&self.counters.get_bytes, bytes.len() as u64);
-        let mut loaded = Loaded { position: run.start(), bytes, sound: false };
+        let mut loaded = Loaded { position: run.start(), bytes, sound: false, _room: None };
         let asked_for =
             run.blocks.iter().all(|block| loaded.slice(block).is_some_and(|bytes| is_right(block, &bytes)));
         loaded.sound = asked_for && (!run.whole || self.is_whole_object(run, &loaded.bytes));
@@ -459,191 +510,10 @@ fn is_right(block: &BlockRef, bytes: &[u8]) -> bool {
     crc32fast::hash(bytes) == block.crc
 }
 
-fn count(counter: &AtomicU64, by: u64) {
+pub(super) fn count(counter: &AtomicU64, by: u64) {
     counter.fetch_add(by, Ordering::Relaxed);
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cache::rig::{self, RigReader};
-
-    fn small(rig: &RigReader) -> Vec<BlockRef> {
-        rig.put_object(0, &[(1, 0, b"one"), (2, 0, b"two"), (3, 0, b"three")])
-    }
-
-    /// One large object: eight blocks of 512 KiB of one stream.
-    fn large(rig: &RigReader, number: u64) -> Vec<BlockRef> {
-        let bodies: Vec<Vec<u8>> = (0..12).map(|at| vec![at; 512 << 10]).collect();
-        let parts: Vec<(u64, u64, &[u8])> =
-            bodies.iter().enumerate().map(|(at, body)| (1, at as u64 * 10, &body[..])).collect();
-        rig.put_object(number, &parts)
-    }
-
-    #[test]
-    fn neighbours_come_in_one_get_and_small_objects_whole() {
-        let at = |number: u64, position: u64, length: u32, small: bool| BlockRef {
-            number: LaneNumber(number),
-            small,
-            ..rig::block_ref(0, position, length)
-        };
-        type Gets = &'static [(u64, u64, usize)]; // from, to, blocks
-        let table: [(&str, Vec<BlockRef>, Gets); 6] = [
-            ("neighbours", vec![at(0, 100, 50, false), at(0, 150, 50, false)], &[(100, 200, 2)]),
-            (
-                "in any order, once each",
-                vec![at(0, 150, 50, false), at(0, 100, 50, false), at(0, 150, 50, false)],
-                &[(100, 200, 2)],
-            ),
-            (
-                "not over a gap",
-                vec![at(0, 100, 50, false), at(0, 151, 50, false)],
-                &[(100, 150, 1), (151, 201, 1)],
-            ),
-            (
-                "not into the next object",
-                vec![at(0, 100, 50, false), at(1, 150, 50, false)],
-                &[(100, 150, 1), (150, 200, 1)],
-            ),
-            (
-                "up to 4 MiB",
-                vec![at(0, 0, 3 << 20, false), at(0, 3 << 20, 1 << 20, false), at(0, 4 << 20, 1, false)],
-                &[(0, 4 << 20, 2), (4 << 20, (4 << 20) + 1, 1)],
-            ),
-            (
-                "a larger one alone",
-                vec![at(0, 0, 9 << 20, false), at(0, 9 << 20, 1, false)],
-                &[(0, 9 << 20, 1), (9 << 20, (9 << 20) + 1, 1)],
-            ),
-        ];
-        for (what, blocks, expected) in table {
-            let runs: Vec<_> =
-                runs_of(blocks).iter().map(|run| (run.start(), run.end(), run.blocks.len())).collect();
-            assert_eq!(runs, expected, "{what}");
-        }
-        let runs = runs_of(vec![at(0, 100, 50, true), at(0, 900, 50, true), at(1, 100, 50, true)]);
-        assert_eq!(
-            runs.iter().map(|run| (run.whole, run.start(), run.blocks.len())).collect::<Vec<_>>(),
-            [(true, 0, 2), (true, 0, 1)]
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_small_object_is_read_once_for_all_its_streams() {
-        let rig = RigReader::new();
-        let blocks = small(&rig);
-        assert_eq!(rig.reader.memory(&blocks[0]), None);
-        assert_eq!(rig.reader.load(&blocks[1..2]).await.unwrap(), [&b"two"[..]]);
-        assert_eq!(rig.reader.load(&blocks).await.unwrap(), [&b"one"[..], b"two", b"three"]);
-        assert_eq!(rig.reader.memory(&blocks[2]).unwrap(), &b"three"[..]);
-        assert_eq!(rig.gets(), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_tail_is_asked_first_and_the_store_when_it_has_gone() {
-        let rig = RigReader::new();
-        let block = rig.put_object(3, &[(1, 0, b"tail")])[0];
-        let object = rig::object(3, &[(1, 0, b"tail")]);
-        let charge = rig.tail.try_reserve(object.capacity() as u64).unwrap();
-        rig.tail.insert(rig.lane, LaneNumber(3), object, charge);
-        assert_eq!(rig.reader.memory(&block).unwrap(), &b"tail"[..]);
-        assert_eq!(rig.reader.load(&[block]).await.unwrap(), [&b"tail"[..]]);
-        assert_eq!((rig.gets(), rig.reader.stats().tail_blocks), (0, 2));
-        rig.tail.forget_from(rig.lane, LaneNumber(0));
-        assert_eq!(rig.reader.load(&[block]).await.unwrap(), [&b"tail"[..]]);
-        assert_eq!(rig.gets(), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn however_many_wait_one_get_brings_it() {
-        let rig = RigReader::new();
-        let blocks = large(&rig, 7);
-        let readers = (0..50).map(|_| rig.reader.load(&blocks[2..6]));
-        for loaded in join_all(readers).await {
-            let loaded = loaded.unwrap();
-            assert_eq!((loaded.len(), loaded[3][0]), (4, 5));
-        }
-        assert_eq!(rig.gets(), 1);
-        assert_eq!(rig.reader.stats().get_bytes, 4 * (512 << 10));
-        // Overlapping asks share what they can: blocks 4 and 5 are there, 6 and 7 are one more GET, however many ask.
-        let (a, b) = tokio::join!(rig.reader.load(&blocks[4..8]), rig.reader.load(&blocks[6..8]));
-        assert_eq!((a.unwrap().len(), b.unwrap().len()), (4, 2));
-        assert_eq!(rig.gets(), 2);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_load_goes_on_for_others_and_ends_with_the_last() {
-        let rig = RigReader::new();
-        let blocks = large(&rig, 0);
-        let mut first = Box::pin(rig.reader.load(&blocks[..1]));
-        assert!(futures::poll!(&mut first).is_pending(), "the store takes its time");
-        let mut second = Box::pin(rig.reader.load(&blocks[..1]));
-        assert!(futures::poll!(&mut second).is_pending());
-        drop(first);
-        assert_eq!(second.await.unwrap().len(), 1);
-        assert_eq!(rig.gets(), 1);
-        // The last one to go takes the load along; the next begins another.
-        let mut gone = Box::pin(rig.reader.load(&blocks[1..2]));
-        assert!(futures::poll!(&mut gone).is_pending());
-        drop(gone);
-        assert_eq!(rig.reader.load(&blocks[1..2]).await.unwrap()[0][0], 1);
-        assert_eq!(rig.loads_in_use(), 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn damage_is_asked_for_again_then_told_and_never_kept() {
-        for big in [false, true] {
-            let rig = RigReader::new();
-            let blocks = if big { large(&rig, 0) } else { small(&rig) };
-            let honest = rig.flip(0, blocks[1].position);
-            let error = rig.reader.load(&blocks[..3]).await.unwrap_err();
-            let ReadError::Corrupt { key, position, .. } = &error else { panic!("{error}") };
-            assert_eq!((key.as_str(), *position), (&*rig.key(0), blocks[1].position));
-            assert_eq!(rig.gets(), 2, "asked twice");
-            assert_eq!(rig.reader.load(&blocks[..1]).await.unwrap().len(), 1, "its neighbour is whole");
-            assert!(rig.reader.load(&blocks[1..2]).await.is_err());
-            rig.replace(0, honest);
-            assert_eq!(rig.reader.load(&blocks[..3]).await.unwrap().len(), 3, "nothing bad was kept");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn damage_on_the_way_is_healed_by_asking_again() {
-        let rig = RigReader::new();
-        let blocks = large(&rig, 0);
-        rig.garble_next_read();
-        assert_eq!(rig.reader.load(&blocks[..2]).await.unwrap()[1][0], 1);
-        assert_eq!(rig.reader.stats().repeats, 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_missing_is_asked_for_again_and_never_remembered() {
-        let rig = RigReader::new();
-        let blocks = small(&rig);
-        let honest = rig.take(0);
-        let error = rig.reader.load(&blocks).await.unwrap_err();
-        assert!(
-            matches!(&error, ReadError::Missing { position, .. } if *position == blocks[0].position),
-            "{error}"
-        );
-        assert!(!error.is_transient());
-        assert_eq!(rig.calls(), 2);
-        rig.replace(0, honest);
-        assert_eq!(rig.reader.load(&blocks).await.unwrap().len(), 3);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_store_that_does_not_answer_is_waited_for_then_told() {
-        let rig = RigReader::new();
-        let blocks = small(&rig);
-        rig.fail_reads(3);
-        assert!(rig.reader.load(&blocks).await.is_ok());
-        let rig = RigReader::new();
-        let blocks = small(&rig);
-        rig.fail_reads(u32::MAX);
-        let error = rig.reader.load(&blocks).await.unwrap_err();
-        assert!(error.is_transient() && error.to_string().contains(&rig.key(0)), "{error}");
-        rig.fail_reads(0);
-        assert!(rig.reader.load(&blocks).await.is_ok(), "errors are not kept");
-    }
-}
+#[path = "reader_tests.rs"]
+mod tests;

@@ -55,10 +55,12 @@ pub fn bytes_of(object: &Object) -> Bytes {
     object.payload.concat().into()
 }
 
-/// A store in memory whose reads take 10 ms, fail or are garbled as told, and are counted.
+/// A store in memory whose reads take their time, fail or are garbled as told, and are counted.
 #[derive(Debug, Default)]
 pub struct SlowStore {
     pub memory: MemoryStore,
+    /// Milliseconds of a read more than 10.
+    pub slower_ms: AtomicU32,
     pub reads: AtomicU32,
     pub fail: AtomicU32,
     pub garble: AtomicU32,
@@ -67,7 +69,8 @@ pub struct SlowStore {
 impl SlowStore {
     async fn begin(&self) -> Result<(), StoreError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        let slower = self.slower_ms.load(Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(10 + u64::from(slower))).await;
         let left = |left: u32| left.checked_sub(1);
         match self.fail.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left) {
             Ok(_) => Err(StoreError::Transient("503".into())),
@@ -124,19 +127,24 @@ pub struct RigReader {
     pub reader: Reader,
     pub lane: LaneRef,
     pub tail: Arc<TailCache>,
+    pub budget: Budget,
     store: Arc<SlowStore>,
 }
 
 impl RigReader {
     pub fn new() -> RigReader {
+        RigReader::with_budget(256 << 20)
+    }
+
+    pub fn with_budget(bytes: u64) -> RigReader {
         let store = Arc::new(SlowStore::default());
         let stores = Stores::new().with(StoreId(0), store.clone());
         let lanes = Arc::new(LaneTable::new());
         let lane = lanes.intern(StoreId(0), lane(1));
-        let budget = Budget::new(256 << 20);
+        let budget = Budget::new(bytes);
         let tail = TailCache::new(&budget);
         let reader = Reader::new(Env::seeded(1), stores, lanes, Arc::clone(&tail), &budget);
-        RigReader { reader, lane, tail, store }
+        RigReader { reader, lane, tail, store, budget }
     }
 
     /// Puts an object and gives its data blocks.
@@ -176,6 +184,11 @@ impl RigReader {
 
     pub fn garble_next_read(&self) {
         self.store.garble.store(1, Ordering::SeqCst);
+    }
+
+    /// Reads take so long.
+    pub fn read_takes(&self, ms: u32) {
+        self.store.slower_ms.store(ms - 10, Ordering::SeqCst);
     }
 
     pub fn fail_reads(&self, reads: u32) {
