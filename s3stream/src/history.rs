@@ -255,7 +255,8 @@ impl Inner {
         for _ in 0..2 {
             let mut bytes = TAIL_BYTES;
             loop {
-                let tail = retry(&self.env, Some(PATIENCE), || store.get_tail(key, bytes)).await;
+                let get = || self.stores.hedged(at.store, bytes, || Some(()), || store.get_tail(key, bytes));
+                let tail = retry(&self.env, Some(PATIENCE), get).await;
                 let Some(tail) = tail.map_err(failed)? else { break };
                 match parse_tail(&tail) {
                     Ok(TailParse::Index(footer)) => return Ok(footer),

@@ -18,6 +18,7 @@ const PURE: &[&str] = &[
     "s3stream/src/merge/plan.rs",
     "s3stream/src/object/format.rs",
     "s3stream/src/object/reader.rs",
+    "s3stream/src/store/hedge/policy.rs",
     "s3stream/src/stream.rs",
     "s3stream/src/wal/cut.rs",
     "s3stream/src/wal/open_object.rs",

@@ -20,8 +20,9 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::block::BlockCache;
+use super::error::ReadError;
 use super::read_ahead::{Ask, GET_MAX, GetId, IDLE, ReadAhead, SequentialRead};
-use super::reader::{Inner, Load, ReadError, Reader, Run, count};
+use super::reader::{Inner, Load, Reader, Run, count};
 use crate::block_ref::BlockRef;
 use crate::budget::{ByteSemaphore, Permit};
 

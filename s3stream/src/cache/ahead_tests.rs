@@ -248,3 +248,20 @@ async fn readers_that_are_remembered_are_bounded() {
     }
     assert_eq!(log.rig.reader.ahead(), (READERS_MAX, 0));
 }
+
+/// One GET in fifty takes two seconds: what is read does not.
+#[tokio::test(start_paused = true)]
+async fn a_slow_get_is_sent_twice() {
+    let log = Log::new(1 << 30, 120, 240);
+    log.rig.slow_every(50, 2000);
+    let began = Instant::now();
+    for reader in 0..60 {
+        // Nobody is sequential.
+        log.fetch(reader * 7 % 60 * 4 * RECORDS, MIB).await;
+        log.fetch((reader * 7 % 60 * 4 + 2) * RECORDS, MIB).await;
+    }
+    let stats = log.rig.reader.stats();
+    assert_eq!((stats.hedges, stats.hedges_won), (2, 2));
+    assert!(began.elapsed() < Duration::from_millis(130 * 20), "{:?}", began.elapsed());
+    log.check_nothing_is_left().await;
+}

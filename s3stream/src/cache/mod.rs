@@ -3,18 +3,23 @@
 //! - [`tail`]: the objects that this process wrote, from the cut until they are evicted.
 //! - [`block`]: what was read back from a store, least recently used first out. Scans of it never evict the tail.
 //! - [`reader`]: asks both, then the store; checks everything; one GET however many wait.
+//! - [`stores`]: where it asks; a slow GET is sent twice.
 //! - [`read_ahead`]: who reads from front to back, and what to load before they ask (p). [`ahead`]: loads and holds it.
 
 mod ahead;
 pub mod block;
+pub mod error;
 pub mod read_ahead;
 pub mod reader;
+pub mod stores;
 pub mod tail;
 
 #[cfg(test)]
 pub(crate) mod rig;
 
 pub use block::BlockCache;
+pub use error::ReadError;
 pub use read_ahead::SequentialRead;
-pub use reader::{ReadError, ReadStats, Reader, Stores};
+pub use reader::{ReadStats, Reader};
+pub use stores::Stores;
 pub use tail::{TailCache, TailStats};

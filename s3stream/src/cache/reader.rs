@@ -8,7 +8,7 @@
 //! room in the budget. Then the GET. Then the CRC of every block (I7): what is wrong or missing is asked for once more
 //! before it is believed, and is kept nowhere. Errors are never cached; the next call asks the store again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,6 +19,8 @@ use parking_lot::Mutex;
 
 use super::ahead::{Ahead, Room};
 use super::block::{BlockCache, UnitKey};
+use super::error::ReadError;
+use super::stores::Stores;
 use super::tail::TailCache;
 use crate::block_ref::{BlockRef, LaneRef, LaneTable, SMALL_OBJECT_BYTES};
 use crate::budget::Budget;
@@ -36,92 +38,6 @@ const KEPT_OF_DIRECTORIES_BYTES: u64 = 128 << 20;
 
 /// How long a load asks a store that does not answer.
 const PATIENCE: Duration = Duration::from_secs(15);
-
-/// The stores of the cluster, by id.
-#[derive(Clone, Debug, Default)]
-pub struct Stores(BTreeMap<StoreId, Arc<dyn Store>>);
-
-impl Stores {
-    /// No stores.
-    pub fn new() -> Stores {
-        Stores::default()
-    }
-
-    /// With one more.
-    pub fn with(mut self, id: StoreId, store: Arc<dyn Store>) -> Stores {
-        self.0.insert(id, store);
-        self
-    }
-
-    /// Does the kernel's page cache hold what is read of all of them?
-    fn are_directories(&self) -> bool {
-        self.0.values().all(|store| store.traits().directory)
-    }
-
-    /// The store of that id, if this process has it.
-    pub fn get(&self, id: StoreId) -> Option<&Arc<dyn Store>> {
-        self.0.get(&id)
-    }
-}
-
-/// Why a block could not be read. Names the object and where in it.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum ReadError {
-    /// The object is not there. The image at hand is old (DESIGN §7: catch up and read again), or data is lost.
-    #[error("{key} is missing (wanted at position {position})")]
-    Missing {
-        /// The object.
-        key: String,
-        /// First byte of the block in it.
-        position: u64,
-    },
-    /// Twice the bytes were not what the index says.
-    #[error("{key} is damaged at position {position}: {what}")]
-    Corrupt {
-        /// The object.
-        key: String,
-        /// First byte of the block in it.
-        position: u64,
-        /// What differs.
-        what: String,
-    },
-    /// The store did not answer in time, or refused.
-    #[error("{key} could not be read at position {position}: {error}")]
-    Store {
-        /// The object.
-        key: String,
-        /// First byte of the block in it.
-        position: u64,
-        /// Its last answer.
-        error: Arc<StoreError>,
-    },
-    /// This process was not given that store.
-    #[error("{key} lies in store {}, which this process does not have", store.0)]
-    UnknownStore {
-        /// The object.
-        key: String,
-        /// Where it lies.
-        store: StoreId,
-    },
-}
-
-impl ReadError {
-    /// The same, of another block of the same load.
-    fn at(mut self, at: u64) -> ReadError {
-        match &mut self {
-            ReadError::Missing { position, .. }
-            | ReadError::Corrupt { position, .. }
-            | ReadError::Store { position, .. } => *position = at,
-            ReadError::UnknownStore { .. } => {}
-        }
-        self
-    }
-
-    /// May the same call succeed later, with the same image?
-    pub fn is_transient(&self) -> bool {
-        matches!(self, ReadError::Store { error, .. } if matches!(**error, StoreError::Transient(_)))
-    }
-}
 
 /// What reading did since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -144,6 +60,10 @@ pub struct ReadStats {
     pub ahead_refused: u64,
     /// GETs ahead whose reader did not come for what they brought.
     pub ahead_unread: u64,
+    /// Slow GETs that were sent a second time, those of indexes included.
+    pub hedges: u64,
+    /// Of these, those whose second was answered first.
+    pub hedges_won: u64,
 }
 
 /// Reads blocks. Cheap to clone; one per process.
@@ -272,6 +192,7 @@ impl Reader {
     pub fn stats(&self) -> ReadStats {
         let counters = &self.0.counters;
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let hedges = self.0.stores.hedges();
         ReadStats {
             tail_blocks: get(&counters.tail_blocks),
             cached_blocks: get(&counters.cached_blocks),
@@ -282,6 +203,8 @@ impl Reader {
             ahead_gets: get(&counters.ahead_gets),
             ahead_refused: get(&counters.ahead_refused),
             ahead_unread: get(&counters.ahead_unread),
+            hedges: hedges.sent,
+            hedges_won: hedges.won,
         }
     }
 }
@@ -448,24 +371,25 @@ impl Inner {
 
     /// What is missing or wrong is asked for once more before it is believed.
     async fn fetch_twice(&self, run: &Run) -> Result<Loaded, ReadError> {
-        let (store, key) = self.lanes.key(run.lane, run.number);
-        let Some(store) = self.stores.get(store) else {
-            return Err(ReadError::UnknownStore { key, store });
+        let (id, key) = self.lanes.key(run.lane, run.number);
+        let Some(store) = self.stores.get(id) else {
+            return Err(ReadError::UnknownStore { key, store: id });
         };
         let position = run.blocks[0].position;
         let failed = |error| ReadError::Store { key: key.clone(), position, error: Arc::new(error) };
-        let first = self.fetch_once(&**store, &key, run).await.map_err(failed)?;
+        let first = self.fetch_once(id, &**store, &key, run).await.map_err(failed)?;
         if let Some(loaded) = first.filter(|loaded| loaded.sound) {
             return Ok(loaded);
         }
         count(&self.counters.repeats, 1);
         tracing::warn!(%key, position, "missing or damaged when first read; asking again");
-        let second = self.fetch_once(&**store, &key, run).await.map_err(failed)?;
+        let second = self.fetch_once(id, &**store, &key, run).await.map_err(failed)?;
         second.ok_or(ReadError::Missing { key, position })
     }
 
     async fn fetch_once(
         &self,
+        id: StoreId,
         store: &dyn Store,
         key: &str,
         run: &Run,
@@ -473,7 +397,10 @@ impl Inner {
         let get = || async {
             if run.whole { store.get(key).await } else { store.get_range(key, run.start()..run.end()).await }
         };
-        let Some(bytes) = retry(&self.env, Some(PATIENCE), get).await? else { return Ok(None) };
+        // A second answer needs the room of a second load, and does not wait for it.
+        let room = || self.cache.loads().try_acquire(run.bytes_max());
+        let hedged = || self.stores.hedged(id, run.bytes_max(), room, get);
+        let Some(bytes) = retry(&self.env, Some(PATIENCE), hedged).await? else { return Ok(None) };
         count(&self.counters.gets, 1);
         count(&self.counters.get_bytes, bytes.len() as u64);
         let mut loaded = Loaded { position: run.start(), bytes, sound: false, _room: None };

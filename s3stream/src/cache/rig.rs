@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use super::{Reader, Stores, TailCache};
 use crate::block_ref::{BlockRef, LaneRef, LaneTable};
@@ -61,6 +62,8 @@ pub struct SlowStore {
     pub memory: MemoryStore,
     /// Milliseconds of a read more than 10.
     pub slower_ms: AtomicU32,
+    /// Every so manieth read takes so many milliseconds more.
+    pub slow_every: Mutex<Option<(u32, u64)>>,
     pub reads: AtomicU32,
     pub fail: AtomicU32,
     pub garble: AtomicU32,
@@ -68,9 +71,11 @@ pub struct SlowStore {
 
 impl SlowStore {
     async fn begin(&self) -> Result<(), StoreError> {
-        self.reads.fetch_add(1, Ordering::SeqCst);
+        let reads = self.reads.fetch_add(1, Ordering::SeqCst) + 1;
+        let slow = self.slow_every.lock().filter(|(every, _)| reads.is_multiple_of(*every));
         let slower = self.slower_ms.load(Ordering::SeqCst);
-        tokio::time::sleep(Duration::from_millis(10 + u64::from(slower))).await;
+        let slower = u64::from(slower) + slow.map_or(0, |(_, ms)| ms);
+        tokio::time::sleep(Duration::from_millis(10 + slower)).await;
         let left = |left: u32| left.checked_sub(1);
         match self.fail.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left) {
             Ok(_) => Err(StoreError::Transient("503".into())),
@@ -189,6 +194,11 @@ impl RigReader {
     /// Reads take so long.
     pub fn read_takes(&self, ms: u32) {
         self.store.slower_ms.store(ms - 10, Ordering::SeqCst);
+    }
+
+    /// Every `every`th read takes `ms` more.
+    pub fn slow_every(&self, every: u32, ms: u64) {
+        *self.store.slow_every.lock() = Some((every, ms));
     }
 
     pub fn fail_reads(&self, reads: u32) {

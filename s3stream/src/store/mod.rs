@@ -7,6 +7,7 @@
 pub mod cloud;
 pub mod create;
 pub mod directory;
+pub mod hedge;
 pub mod memory;
 pub mod metrics;
 pub mod proof;
