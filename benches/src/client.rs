@@ -16,6 +16,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
@@ -228,48 +229,84 @@ pub fn produce(
 
 /// A consumer assigned to every partition of a topic, from offset 0 on. No group: nothing is committed.
 pub fn consumer(bootstrap: &str, topic: &str, partitions: i32) -> Result<BaseConsumer> {
-    let consumer: BaseConsumer = ClientConfig::new()
+    let consumer = unassigned(bootstrap)?;
+    assign(&consumer, topic, partitions)?;
+    Ok(consumer)
+}
+
+fn unassigned(bootstrap: &str) -> Result<BaseConsumer> {
+    Ok(ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         // rdkafka polls the consumer's queue only when a group is named; with assign it is never joined.
         .set("group.id", "bench")
         .set("enable.auto.commit", "false")
-        .create()?;
+        .create()?)
+}
+
+fn assign(consumer: &BaseConsumer, topic: &str, partitions: i32) -> Result<()> {
     let mut assignment = TopicPartitionList::new();
     for partition in 0..partitions {
         assignment.add_partition_offset(topic, partition, Offset::Beginning)?;
     }
-    consumer.assign(&assignment)?;
-    Ok(consumer)
+    Ok(consumer.assign(&assignment)?)
 }
 
-/// Reads `records` records from the start of a topic; returns the time from the assignment to the last record.
+/// What a replay took, from the assignment of its partitions on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Replayed {
+    /// Records read.
+    pub records: u64,
+    /// Until the first record.
+    pub first: Duration,
+    /// Until the last.
+    pub took: Duration,
+}
+
+/// Reads `records` records from the start of a topic. The connection and the topic's leaders belong to the client's start
+/// and are there before the clock runs.
+///
+/// `progress` is told the records read, at most every second, and says whether to go on. Fails when an offset is left out
+/// or comes twice, a record has another length, or nothing moves for [`STALL`].
 pub fn replay(
     bootstrap: &str,
     topic: &str,
     partitions: i32,
     records: u64,
-    mut progress: impl FnMut(u64),
-) -> Result<Duration> {
-    let consumer = consumer(bootstrap, topic, partitions)?;
+    mut progress: impl FnMut(u64) -> bool,
+) -> Result<Replayed> {
+    /// Between two looks at the clock.
+    const LOOK: u64 = 16_384;
+    let consumer = unassigned(bootstrap)?;
+    consumer.client().fetch_metadata(Some(topic), STALL).context("metadata")?;
+    let mut next = vec![0i64; usize::try_from(partitions)?];
     let started = Instant::now();
+    assign(&consumer, topic, partitions)?;
     let mut watch = Watch::new(started);
-    let mut read = 0u64;
-    while read < records {
-        match consumer.poll(Duration::from_millis(100)) {
-            Some(message) => {
-                let message = message.context("consume")?;
-                if message.payload_len() != RECORD_BYTES {
-                    bail!("a record of {} bytes", message.payload_len());
-                }
-                read += 1;
-                if read.is_multiple_of(65_536) {
-                    watch.look(read, &mut progress)?;
-                }
+    let mut go_on = true;
+    let mut replayed = Replayed::default();
+    while replayed.records < records && go_on {
+        let message = consumer.poll(Duration::from_millis(100)).transpose().context("consume")?;
+        if let Some(message) = &message {
+            if message.payload_len() != RECORD_BYTES {
+                bail!("a record of {} bytes", message.payload_len());
             }
-            None => watch.look(read, &mut progress)?,
+            let (partition, offset) = (message.partition(), message.offset());
+            let next = next.get_mut(partition as usize).context("a partition that was not asked for")?;
+            if offset != *next {
+                bail!("partition {partition}: offset {offset} where {next} was to come");
+            }
+            *next += 1;
+            replayed.records += 1;
+            if replayed.records == 1 {
+                replayed.first = started.elapsed();
+            }
+        }
+        if message.is_none() || replayed.records.is_multiple_of(LOOK) {
+            watch.look(replayed.records, &mut |read| go_on = progress(read))?;
         }
     }
-    Ok(started.elapsed())
+    replayed.took = started.elapsed();
+    Ok(replayed)
 }
 
 /// Tells progress once a second and gives up after [`STALL`] without any.

@@ -1,4 +1,5 @@
-//! The goals, one row each, and whether a run reached them.
+//! Goals, one row each, and whether a run reached them. A table is of a program: [`E2E`] here, that of the replays in
+//! [`crate::replay`].
 //!
 //! Ratios are to Kafka from the same run: these hold on any machine. Throughput of produce and latencies are judged on the
 //! directory alone: a store of its own takes its own share of the machine. Starts are absolute, and a slow machine may miss them; so
@@ -11,22 +12,27 @@ use crate::report::{Report, number};
 
 /// What a figure is held to.
 #[derive(Clone, Copy, Debug)]
-enum Bound {
+pub enum Bound {
     /// At least so many times Kafka's.
     AtLeast(f64),
     /// At most so many times Kafka's.
     AtMost(f64),
     /// At most this, in the figure's own unit.
     Within(f64),
+    /// At least this, in the figure's own unit.
+    Reach(f64),
 }
 
-use Bound::{AtLeast, AtMost, Within};
+/// A figure, its bound, and the only peer that is held to it, if not all are.
+pub type Aim = (&'static str, Bound, Option<&'static str>);
+
+use Bound::{AtLeast, AtMost, Reach, Within};
 
 /// Aquifer on a directory: the peer that stores where Kafka does.
 const ON_DIRECTORY: &str = PeerKind::AquiferDirectory.name();
 
-/// A figure, its bound, and the only peer that is held to it, if not all are.
-const GOALS: &[(&str, Bound, Option<&str>)] = &[
+/// What `cargo bench-e2e` is held to.
+pub const E2E: &[Aim] = &[
     ("produce.throughput", AtLeast(1.5), Some(ON_DIRECTORY)),
     ("produce.cpu", AtMost(0.334), None),
     ("produce_16k.cpu_requests", AtMost(0.334), None),
@@ -66,22 +72,24 @@ pub struct Goal {
     pub verdicts: Vec<Verdict>,
 }
 
-/// The goals that this run says something about.
-pub fn judge(report: &Report) -> Vec<Goal> {
+/// The goals of `aims` that this run says something about.
+pub fn judge(report: &Report, aims: &[Aim]) -> Vec<Goal> {
     let mut goals = Vec::new();
-    for (key, bound, only) in GOALS {
+    for (key, aim, only) in aims {
         let Some(row) = report.rows().into_iter().find(|row| row.key == *key) else { continue };
         let verdicts: Vec<Verdict> = report
             .challengers()
             .filter(|peer| only.is_none_or(|only| only == *peer))
             .filter_map(|peer| {
                 let ratio = report.ratio(key, peer);
-                let (found, reached) = match bound {
+                let (found, reached) = match aim {
                     AtLeast(least) => (format!("{} ×", number(ratio?)), ratio? >= *least),
                     AtMost(most) => (format!("{} ×", number(ratio?)), ratio? <= *most),
-                    Within(most) => {
+                    Within(bound) | Reach(bound) => {
                         let value = report.value(key, peer)?;
-                        (format!("{} {}", number(value), row.unit), value <= *most)
+                        let reached =
+                            if matches!(*aim, Within(_)) { value <= *bound } else { value >= *bound };
+                        (format!("{} {}", number(value), row.unit), reached)
                     }
                 };
                 Some(Verdict { peer: peer.to_owned(), found, reached })
@@ -91,19 +99,32 @@ pub fn judge(report: &Report) -> Vec<Goal> {
             continue;
         }
         let unit = row.unit;
-        let (label, bound) = match bound {
+        let (label, bound) = match aim {
             AtLeast(least) => (format!("{}, {unit}", row.label), format!("≥ {least} × Kafka")),
             AtMost(most) => (format!("{}, {unit}", row.label), format!("≤ {most} × Kafka")),
             Within(most) => (row.label.clone(), format!("≤ {most} {unit}")),
+            Reach(least) => (row.label.clone(), format!("≥ {least} {unit}")),
         };
         goals.push(Goal { key, label, bound, verdicts });
     }
     goals
 }
 
+/// A line per verdict, for a terminal.
+pub fn lines(report: &Report, aims: &[Aim]) -> String {
+    let mut text = String::new();
+    for goal in judge(report, aims) {
+        for Verdict { peer, found, reached } in &goal.verdicts {
+            let verdict = if *reached { "reached" } else { "NOT REACHED" };
+            text += &format!("{verdict:<12}{peer:<19}{}: {found}, goal {}\n", goal.label, goal.bound);
+        }
+    }
+    text
+}
+
 /// The verdicts: `{key: {"goal": …, "reached": {peer: bool}}}`.
-pub fn json(report: &Report) -> Value {
-    let goals = judge(report).into_iter().map(|goal| {
+pub fn json(report: &Report, aims: &[Aim]) -> Value {
+    let goals = judge(report, aims).into_iter().map(|goal| {
         let reached: Map<String, Value> =
             goal.verdicts.into_iter().map(|v| (v.peer, v.reached.into())).collect();
         (goal.key.to_owned(), json!({"goal": goal.bound, "reached": reached}))
@@ -126,7 +147,10 @@ mod tests {
         report.add("aquifer-minio", vec![throughput(40.0), small(1.1), start(101.0)]);
         let replay = figure("replay.cpu", "replay", "CPU·s/GiB", 0.7);
         report.add("kafka", vec![throughput(100.0), small(10.0), replay]);
-        let goals = judge(&report);
+        let least = judge(&report, &[("start.empty", Reach(100.0), None)]);
+        assert_eq!(least[0].bound, "≥ 100 ms");
+        assert_eq!(least[0].verdicts.iter().map(|v| v.reached).collect::<Vec<_>>(), [false, true]);
+        let goals = judge(&report, E2E);
         let seen: Vec<(&str, Vec<(&str, bool)>)> = goals
             .iter()
             .map(|g| (g.key, g.verdicts.iter().map(|v| (v.found.as_str(), v.reached)).collect()))

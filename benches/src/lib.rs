@@ -14,6 +14,7 @@
 //! | [`report`]  | figures to table and JSON |
 //! | [`goals`]   | what is aimed at, and whether a run reached it |
 //! | [`machine`] | on what, and of which versions |
+//! | [`replay`]  | `cargo bench-replay`: reading history, and whom it disturbs |
 //! | [`scale`]   | `cargo bench-scale`: one broker with 10,000 partitions and 1,000 connections |
 //! | [`chart`], [`docs`] | `docs/performance.svg` and `docs/performance.md` |
 //!
@@ -33,5 +34,6 @@ pub mod measure;
 pub mod peers;
 pub mod probe;
 pub mod process;
+pub mod replay;
 pub mod report;
 pub mod scale;

@@ -36,13 +36,17 @@ pub fn facts(peers: &[PeerKind]) -> Vec<Fact> {
                 .map(|v| ("Aquifer", v.trim_start_matches("aquifer ").to_owned())),
         );
     }
-    if has(&[PeerKind::AquiferMinio]) {
+    if has(&[PeerKind::AquiferMinio, PeerKind::Tansu]) {
         facts.extend(minio().map(|v| ("MinIO", format!("{v}, one drive, on the same machine"))));
     }
     if has(&[PeerKind::Kafka]) {
         facts
             .extend(kafka().map(|v| ("Apache Kafka", format!("{v}, one node, its defaults, 1 GiB of heap"))));
         facts.extend(says(Path::new("java"), "--version").map(|v| ("Java", v)));
+    }
+    if has(&[PeerKind::Tansu]) {
+        let version = cache().ok().and_then(|cache| says(&cache.join("bin/tansu"), "--version"));
+        facts.extend(version.map(|v| ("Tansu", v.trim_start_matches("tansu ").to_owned())));
     }
     facts
 }

@@ -89,6 +89,13 @@ impl Process {
         Ok(false)
     }
 
+    /// Sends a signal and does not wait for what it does: SIGSTOP makes a process silent without closing a connection,
+    /// SIGCONT lets it go on.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), signal)
+            .with_context(|| format!("{signal:?} to {}", self.name))
+    }
+
     fn end(&mut self) -> Result<()> {
         // The guard first: once the child is reaped its id may name somebody else.
         let _ = self.guard.kill();
@@ -147,6 +154,22 @@ pub fn resident(pid: u32) -> Result<Resident> {
         Ok(kib.parse::<u64>()? * 1024)
     };
     Ok(Resident { now: field("VmRSS:")?, peak: field("VmHWM:")? })
+}
+
+/// Bytes that a process has handed to file systems since its start (`write_bytes` of `/proc/<pid>/io`): counted when a
+/// page is dirtied, sockets not included.
+pub fn file_bytes_written(pid: u32) -> Result<u64> {
+    let io = std::fs::read_to_string(format!("/proc/{pid}/io")).with_context(|| format!("pid {pid}"))?;
+    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes:")).context("no write_bytes")?;
+    Ok(line.trim().parse()?)
+}
+
+/// Writes back and drops the page cache of the machine, so that what is read next comes from the disk.
+///
+/// Errors where the system does not allow it: it takes root, and a container may not have the file.
+pub fn drop_page_cache() -> Result<()> {
+    rustix::fs::sync();
+    std::fs::write("/proc/sys/vm/drop_caches", "3").context("drop the page cache")
 }
 
 /// A TCP port on 127.0.0.1 that was free a moment ago.

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use benches::client::Payloads;
 use benches::docs;
-use benches::goals::{self, Verdict};
+use benches::goals;
 use benches::machine;
 use benches::measure::{self, Plan, Run};
 use benches::peers::{Peer, PeerKind};
@@ -22,7 +22,7 @@ use clap::{Parser, ValueEnum};
 /// Measures Aquifer beside its peers with one lean librdkafka client.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Peers to start, in this order; all of them when none is named and no running broker is given.
+    /// Peers to start, in this order; when none is named and no running broker is given, Aquifer's two and Kafka.
     #[arg(value_enum)]
     peers: Vec<PeerKind>,
     /// Measure this broker, which runs already, before the named peers. It keeps the topics bench-*, which must be new.
@@ -103,7 +103,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         measure_peer(&mut peer, arguments, &plan, &payloads, &mut report, &mut failures);
     }
     let peers = match (&arguments.peers[..], &arguments.broker) {
-        ([], None) => PeerKind::value_variants(),
+        ([], None) => PeerKind::USUAL,
         (named, _) => named,
     };
     for kind in peers {
@@ -118,16 +118,11 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
 
     println!("{}", report.table());
-    for goal in goals::judge(&report) {
-        for Verdict { peer, found, reached } in &goal.verdicts {
-            let verdict = if *reached { "reached" } else { "NOT REACHED" };
-            println!("{verdict:<12}{peer:<19}{}: {found}, goal {}", goal.label, goal.bound);
-        }
-    }
+    print!("{}", goals::lines(&report, goals::E2E));
     let facts = machine::facts(peers);
     if let Some(path) = &arguments.json {
         let mut all = report.json();
-        all["goals"] = goals::json(&report);
+        all["goals"] = goals::json(&report, goals::E2E);
         all["run"] = machine::json(&facts);
         all["command"] = machine::command("bench-e2e").into();
         std::fs::write(path, serde_json::to_string_pretty(&all)?)

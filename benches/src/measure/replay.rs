@@ -27,7 +27,9 @@ pub fn run(run: &mut Run<'_>, produced: bool) -> Result<Vec<Figure>> {
 fn read(run: &mut Run<'_>, what: &str, topic: &str, mib: u64) -> Result<std::time::Duration> {
     let took = client::replay(&run.peer.bootstrap, topic, produce::PARTITIONS, records(mib), |read| {
         run.say(&format!("{what}: {} of {mib} MiB", read * RECORD_BYTES as u64 / MIB));
-    })?;
+        true
+    })?
+    .took;
     run.say(&format!("{what}: {mib} MiB in {took:.1?}"));
     Ok(took)
 }

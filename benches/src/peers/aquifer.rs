@@ -10,8 +10,9 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
-use super::Launch;
+use super::{Launch, Storage};
 use crate::process::free_port;
 
 /// Returns how to start Aquifer on `storage`, on a free port, with its output in `dir`.
@@ -42,6 +43,74 @@ pub fn launch(
             command
         }),
     })
+}
+
+/// What is in a bucket, as `aquifer storage ls` counts it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Objects {
+    /// All of them.
+    pub all: u64,
+    /// Of `data/`: what was uploaded and merged.
+    pub data: u64,
+    /// Of `wal/`: objects of lanes, seals among them.
+    pub lanes: u64,
+    /// Bytes of those.
+    pub lane_bytes: u64,
+    /// Of `meta/`: the journal.
+    pub meta: u64,
+    /// Bytes of all.
+    pub bytes: u64,
+}
+
+/// Counts the objects of a bucket. A broker may be at work on it.
+pub fn objects(storage: &Storage) -> Result<Objects> {
+    let listed = ls(storage, &[])?;
+    let number = |of: &Value, member: &str| of[member].as_u64().context("not a listing");
+    let mut objects =
+        Objects { all: number(&listed, "objects")?, bytes: number(&listed, "bytes")?, ..Objects::default() };
+    for area in listed["areas"].as_array().context("not a listing")? {
+        let count = number(area, "objects")?;
+        match area["area"].as_str().and_then(|name| name.split('/').next()) {
+            Some("data") => objects.data += count,
+            Some("meta") => objects.meta += count,
+            Some("wal") => {
+                objects.lanes += count;
+                objects.lane_bytes += number(area, "bytes")?;
+            }
+            _ => {}
+        }
+    }
+    Ok(objects)
+}
+
+/// Keys and lengths of the objects of `data/`.
+pub fn data_keys(storage: &Storage) -> Result<Vec<(String, u64)>> {
+    let listed = ls(storage, &["--all"])?;
+    let keys = listed["keys"].as_array().context("not a listing")?.iter();
+    let pairs = keys.filter_map(|key| Some((key["key"].as_str()?.to_owned(), key["bytes"].as_u64()?)));
+    Ok(pairs.filter(|(key, _)| key.starts_with("data/")).collect())
+}
+
+/// `aquifer storage verify` on a bucket that nobody writes to: what it says, as an error if anything is wrong.
+pub fn verify(storage: &Storage) -> Result<String> {
+    offline(storage, &["verify"]).map(|said| said.lines().last().unwrap_or_default().to_owned())
+}
+
+fn ls(storage: &Storage, options: &[&str]) -> Result<Value> {
+    let said = offline(storage, &[&["ls", "--json"], options].concat())?;
+    serde_json::from_str(&said).context("a listing that is not JSON")
+}
+
+/// `aquifer storage …`: its output; its error output as an error if it fails.
+fn offline(storage: &Storage, arguments: &[&str]) -> Result<String> {
+    let mut command = Command::new(binary()?);
+    command.arg("storage").args(arguments).args(["--storage", &storage.url]);
+    let output = command.envs(storage.environment.iter().copied()).output().context("aquifer storage")?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        bail!("aquifer storage {}: {said}{}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(said)
 }
 
 /// The broker's program, built if it must be. The answer is kept for the life of this process.

@@ -14,12 +14,17 @@ use clap::ValueEnum;
 use crate::probe;
 use crate::process::{self, Process, Resident};
 
+use self::minio::Minio;
+
 pub mod aquifer;
 pub mod kafka;
 pub mod minio;
+pub mod tansu;
 
 /// How long a broker may take to answer its first Metadata.
 const START: Duration = Duration::from_secs(120);
+/// The bucket of those who have one.
+pub const BUCKET: &str = "bench";
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -30,17 +35,32 @@ pub enum PeerKind {
     AquiferMinio,
     /// Apache Kafka 4.3.1: one node, its defaults, 1 GiB of heap.
     Kafka,
+    /// Tansu 0.6 with its log in MinIO. Only where it is named: it is not fetched with the others.
+    Tansu,
 }
 
 impl PeerKind {
+    /// Who is measured where nobody is named.
+    pub const USUAL: &[PeerKind] = &[PeerKind::AquiferDirectory, PeerKind::AquiferMinio, PeerKind::Kafka];
+
     /// The name in tables.
     pub const fn name(self) -> &'static str {
         match self {
             PeerKind::AquiferDirectory => "aquifer-directory",
             PeerKind::AquiferMinio => "aquifer-minio",
             PeerKind::Kafka => "kafka",
+            PeerKind::Tansu => "tansu-minio",
         }
     }
+}
+
+/// Where an Aquifer has its log, as its command line and environment say it.
+#[derive(Clone, Debug)]
+pub struct Storage {
+    /// `--storage`.
+    pub url: String,
+    /// Credentials.
+    pub environment: Vec<(&'static str, &'static str)>,
 }
 
 /// How to start a broker process, again and again, on the same data and port.
@@ -125,9 +145,11 @@ pub struct Peer {
     pub started_in: Option<Duration>,
     /// The directory that holds `wal/`, where objects written can be counted.
     pub root: Option<PathBuf>,
+    /// Where the log is, if it is Aquifer's and ours: for `aquifer storage`.
+    pub storage: Option<Storage>,
     broker: Runs,
     // After the broker: fields are dropped in order, and the store must outlive it.
-    store: Option<Process>,
+    store: Option<Minio>,
 }
 
 enum Runs {
@@ -139,22 +161,26 @@ impl Peer {
     /// Starts a peer with its data under `dir`. `settings` are `KEY=VALUE` for Aquifer.
     pub fn start(kind: PeerKind, dir: &Path, settings: &[String]) -> Result<Peer> {
         std::fs::create_dir_all(dir)?;
-        let mut store = None;
+        let (mut store, mut storage) = (None, None);
         let (launch, root) = match kind {
             PeerKind::AquiferDirectory => {
                 let root = dir.join("log");
                 std::fs::create_dir_all(&root)?;
-                (aquifer::launch(&format!("file://{}", root.display()), &[], dir, settings)?, Some(root))
+                let url = format!("file://{}", root.display());
+                let at = storage.insert(Storage { url, environment: vec![] });
+                (aquifer::launch(&at.url, &at.environment, dir, settings)?, Some(root))
             }
             PeerKind::AquiferMinio => {
-                let minio = minio::Minio::start(dir, &["bench"])?;
-                let url = minio::storage_url(minio.addr, "bench", "aquifer");
-                let launch = aquifer::launch(&url, &minio::credentials(), dir, settings)?;
-                let root = minio.data.join("bench/aquifer");
-                store = Some(minio.process);
-                (launch, Some(root))
+                let minio = store.insert(Minio::start(dir, &[BUCKET])?);
+                let at = storage.insert(minio.storage(BUCKET, "aquifer"));
+                let launch = aquifer::launch(&at.url, &at.environment, dir, settings)?;
+                (launch, Some(minio.data.join(BUCKET).join("aquifer")))
             }
             PeerKind::Kafka => (kafka::launch(dir)?, None),
+            PeerKind::Tansu => {
+                let minio = store.insert(Minio::start(dir, &[BUCKET])?);
+                (tansu::launch(minio.addr, BUCKET, dir)?, None)
+            }
         };
         let (broker, started_in) = Broker::start(launch)?;
         Ok(Peer {
@@ -162,6 +188,7 @@ impl Peer {
             bootstrap: broker.addr().to_string(),
             started_in: Some(started_in),
             root,
+            storage,
             broker: Runs::Ours(broker),
             store,
         })
@@ -175,6 +202,7 @@ impl Peer {
             bootstrap: bootstrap.to_owned(),
             started_in: None,
             root: None,
+            storage: None,
             broker: Runs::Elsewhere(pid),
             store: None,
         }
@@ -195,7 +223,22 @@ impl Peer {
 
     /// CPU time of the store process so far, where there is one.
     pub fn store_cpu(&self) -> Result<Option<Duration>> {
-        self.store.as_ref().map(|s| process::cpu_time(s.pid())).transpose()
+        self.store.as_ref().map(|s| process::cpu_time(s.pid()?)).transpose()
+    }
+
+    /// The store, where it is a process of its own.
+    pub fn store(&self) -> Option<&Minio> {
+        self.store.as_ref()
+    }
+
+    /// Bytes written to the store since broker and store were started for the first time: what the store received, or
+    /// what the broker handed to the file system. None for a broker that somebody else runs.
+    pub fn bytes_written(&self) -> Result<Option<u64>> {
+        match (&self.store, self.pid()?) {
+            (Some(store), _) => Ok(Some(store.served()?.received)),
+            (None, Some(pid)) => process::file_bytes_written(pid).map(Some),
+            (None, None) => Ok(None),
+        }
     }
 
     /// Resident memory of the broker, where its process id is known.
