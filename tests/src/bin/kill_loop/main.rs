@@ -3,7 +3,7 @@
 //! Starts the store (a directory, or MinIO behind [`tests::fault_proxy`]) and the broker; a librdkafka producer
 //! writes numbered records to several partitions, a consumer tails them all; every 1–4 s, seeded, the broker gets
 //! SIGKILL and is started again at once. At the end a fresh consumer reads everything from offset 0 and
-//! [`history::check`] compares the three views: what was acknowledged, what the tail saw, what the log holds.
+//! [`tests::load::history::check`] compares the three views: what was acknowledged, what the tail saw, what the log holds.
 //!
 //! Prints a line per kill and a closing table; exits 1 when anything was lost, doubled, reordered, skipped or moved.
 //! What failed keeps its data for `aquifer storage`.
@@ -13,7 +13,6 @@
 // Real processes, real time.
 #![allow(clippy::disallowed_methods)]
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -25,9 +24,7 @@ use clap::{Parser, ValueEnum};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tests::fault_proxy::{Counts, FaultPlan, FaultProxy};
-
-mod clients;
-mod history;
+use tests::load::clients::{Job, Work};
 
 /// Kills a broker again and again under load and checks that nothing acknowledged is lost, doubled or reordered.
 #[derive(Debug, Parser)]
@@ -137,21 +134,24 @@ impl Scene {
 
     /// The whole run; returns whether the history is clean.
     fn play(&mut self, arguments: &Arguments) -> Result<bool> {
-        let addr = self.broker.addr();
-        benches::client::create_topic(&addr.to_string(), clients::TOPIC, arguments.partitions)?;
-        let work = clients::Work::start(addr, arguments.partitions, arguments.rate)?;
+        let job = Job {
+            addr: self.broker.addr(),
+            topic: "kill-loop".into(),
+            partitions: arguments.partitions,
+            rate: arguments.rate,
+            value_bytes: 200,
+            trimmed: false,
+        };
+        benches::client::create_topic(&job.addr.to_string(), &job.topic, job.partitions)?;
+        let work = Work::start(&job)?;
         // Killing begins when both clients are at work.
         benches::process::poll_until("the clients to run", PATIENCE, TICK, || {
             Ok((work.seen() > 0).then_some(()))
         })?;
         self.kills(arguments, &work)?;
 
-        let sent = work.stop_sending();
-        println!("stopping: {sent} records sent, waiting for the last acknowledgements");
-        let produced = work.finish_producing(PATIENCE)?;
-        let log = clients::read_log(addr, arguments.partitions, PATIENCE)?;
-        let tail = work.finish_tailing(&log, PATIENCE)?;
-        let verdict = history::check(&produced, &tail, &log);
+        println!("stopping: {} records sent, waiting for the last acknowledgements", work.stop_sending());
+        let verdict = tests::load::finish(work, &job, PATIENCE)?;
         println!("\n{}", verdict.table());
         if let Some(proxy) = &self.proxy {
             println!("{}", proxy_line(&proxy.counts()));
@@ -160,7 +160,7 @@ impl Scene {
         Ok(verdict.failed() == 0)
     }
 
-    fn kills(&mut self, arguments: &Arguments, work: &clients::Work) -> Result<()> {
+    fn kills(&mut self, arguments: &Arguments, work: &Work) -> Result<()> {
         let mut rng = StdRng::seed_from_u64(arguments.seed);
         println!("kill  after    back in  outage   acknowledged  seen by the tail");
         for kill in 1..=arguments.kills {
@@ -222,9 +222,4 @@ fn proxy_line(counts: &Counts) -> String {
         counts.delay_max,
         methods.join(", ")
     )
-}
-
-/// The address as clients take it.
-fn bootstrap(addr: SocketAddr) -> String {
-    addr.to_string()
 }

@@ -1,6 +1,6 @@
 //! The verdict: what was acknowledged, what the tail saw and what the log holds must be one history.
 //!
-//! Numbers of a partition are sent in ascending order by an idempotent producer, so the log must hold ascending
+//! A log may have lost its beginning to retention; the tail, which saw it, stands for it. Numbers of a partition are sent in ascending order by an idempotent producer, so the log must hold ascending
 //! numbers, each at most once, and every acknowledged one. A number that was sent and never reported may be there or
 //! not. Pure: values in, counts out.
 
@@ -8,6 +8,15 @@ use std::collections::HashMap;
 
 /// One partition's records, in the order seen: (offset, number).
 pub type Sequence = Vec<(i64, u64)>;
+
+/// What is left of one partition.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    /// The log start: what is below it went by retention.
+    pub start: i64,
+    /// What was read from there on.
+    pub records: Sequence,
+}
 
 /// What the producer knows of one partition.
 #[derive(Clone, Debug, Default)]
@@ -59,11 +68,12 @@ impl Violations {
     }
 
     /// Judges one partition.
-    pub fn of(produced: &Produced, tail: &Sequence, log: &Sequence) -> Violations {
+    pub fn of(produced: &Produced, tail: &Sequence, log: &Log) -> Violations {
         let mut found = Violations { failed: produced.failed, ..Violations::default() };
+        let before = tail.iter().filter(|(offset, _)| *offset < log.start);
         let mut by_number: HashMap<u64, i64> = HashMap::new();
         let mut highest = None;
-        for (offset, number) in log {
+        for (offset, number) in before.clone().chain(&log.records) {
             if by_number.insert(*number, *offset).is_some() {
                 found.doubled += 1;
             } else if highest.is_some_and(|highest| *number < highest) {
@@ -71,8 +81,8 @@ impl Violations {
             }
             highest = highest.max(Some(*number));
         }
-        found.holes = gaps(log).0;
-        let at_offset: HashMap<i64, u64> = log.iter().copied().collect();
+        found.holes = gaps(&log.records, log.start).0;
+        let at_offset: HashMap<i64, u64> = before.chain(&log.records).copied().collect();
         for (number, offset) in &produced.acknowledged {
             if !by_number.contains_key(number) {
                 found.lost += 1;
@@ -80,21 +90,19 @@ impl Violations {
                 found.moved += 1;
             }
         }
-        (found.skipped, found.repeated) = gaps(tail);
-        if let (Some((tail_end, _)), Some((log_end, _))) = (tail.last(), log.last()) {
-            found.skipped += (log_end - tail_end).max(0) as u64;
-        } else {
-            found.skipped += log.len() as u64;
-        }
+        (found.skipped, found.repeated) = gaps(tail, 0);
+        let log_end = log.records.last().map_or(log.start, |(offset, _)| offset + 1);
+        let tail_end = tail.last().map_or(0, |(offset, _)| offset + 1);
+        found.skipped += (log_end - tail_end).max(0) as u64;
         found.changed =
             tail.iter().filter(|(offset, number)| at_offset.get(offset) != Some(number)).count() as u64;
         found
     }
 }
 
-/// Offsets left out and offsets seen again in what should be 0, 1, 2 …
-fn gaps(sequence: &Sequence) -> (u64, u64) {
-    let (mut missing, mut again, mut next) = (0, 0, 0);
+/// Offsets left out and offsets seen again in what should be `next`, `next` + 1 …
+fn gaps(sequence: &Sequence, mut next: i64) -> (u64, u64) {
+    let (mut missing, mut again) = (0, 0);
     for (offset, _) in sequence {
         if *offset < next {
             again += 1;
@@ -114,9 +122,9 @@ pub struct Verdict {
 }
 
 /// Judges every partition.
-pub fn check(produced: &[Produced], tail: &[Sequence], log: &[Sequence]) -> Verdict {
-    let judge = |((produced, tail), log): ((&Produced, &Sequence), &Sequence)| {
-        (produced.acknowledged.len(), log.len(), Violations::of(produced, tail, log))
+pub fn check(produced: &[Produced], tail: &[Sequence], log: &[Log]) -> Verdict {
+    let judge = |((produced, tail), log): ((&Produced, &Sequence), &Log)| {
+        (produced.acknowledged.len(), log.records.len(), Violations::of(produced, tail, log))
     };
     Verdict { partitions: produced.iter().zip(tail).zip(log).map(judge).collect() }
 }
@@ -130,6 +138,27 @@ impl Verdict {
     /// Checks with one.
     pub fn failed(&self) -> usize {
         self.checks().filter(|count| *count > 0).count()
+    }
+
+    /// Records acknowledged, all partitions together.
+    pub fn acknowledged(&self) -> usize {
+        self.partitions.iter().map(|(acknowledged, _, _)| acknowledged).sum()
+    }
+
+    /// Records left in the log, all partitions together.
+    pub fn kept(&self) -> usize {
+        self.partitions.iter().map(|(_, kept, _)| kept).sum()
+    }
+
+    /// Names of the violations with their counts over all partitions; those that are zero are left out.
+    pub fn complaints(&self) -> Vec<String> {
+        let mut sums = Violations::default().fields();
+        for (_, _, violations) in &self.partitions {
+            for (sum, (_, count)) in sums.iter_mut().zip(violations.fields()) {
+                sum.1 += count;
+            }
+        }
+        sums.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect()
     }
 
     fn checks(&self) -> impl Iterator<Item = u64> {
@@ -153,8 +182,34 @@ mod tests {
     use super::*;
 
     fn judge(acknowledged: &[(u64, i64)], tail: &[(i64, u64)], log: &[(i64, u64)]) -> Violations {
+        judge_from(0, acknowledged, tail, log)
+    }
+
+    fn judge_from(
+        start: i64,
+        acknowledged: &[(u64, i64)],
+        tail: &[(i64, u64)],
+        log: &[(i64, u64)],
+    ) -> Violations {
         let produced = Produced { acknowledged: acknowledged.to_vec(), failed: 0 };
-        Violations::of(&produced, &tail.to_vec(), &log.to_vec())
+        Violations::of(&produced, &tail.to_vec(), &Log { start, records: log.to_vec() })
+    }
+
+    #[test]
+    fn what_retention_took_the_tail_has_seen() {
+        let none = Violations::default;
+        let tail = [(0, 0), (1, 1), (2, 2), (3, 3)];
+        let acknowledged = [(0, 0), (1, -1), (2, 2), (3, 3)];
+        assert_eq!(judge_from(2, &acknowledged, &tail, &[(2, 2), (3, 3)]), none());
+        assert_eq!(judge_from(4, &acknowledged, &tail, &[]), none());
+        assert_eq!(
+            judge_from(4, &acknowledged, &tail[..3], &[]),
+            Violations { skipped: 1, lost: 1, ..none() }
+        );
+        assert_eq!(judge_from(2, &[], &tail, &[(3, 3)]), Violations { holes: 1, changed: 1, ..none() });
+        // A record that went by retention and is in the log again.
+        let again = [(0, 0), (1, 1), (2, 1)];
+        assert_eq!(judge_from(2, &[], &again, &[(2, 1)]), Violations { doubled: 1, ..none() });
     }
 
     #[test]

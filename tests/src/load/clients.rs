@@ -1,4 +1,4 @@
-//! The two clients that live through the kills, and the one that reads the log at the end.
+//! A producer and a tail that live through everything, and the reader of the log at the end.
 //!
 //! A record's value begins with its number, counted per partition from 0. The producer is idempotent and never gives
 //! up while the run lasts; the tail is assigned, not a group member, so that its position is librdkafka's own and a
@@ -19,12 +19,24 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
-use crate::history::{Produced, Sequence};
+use super::history::{Log, Produced, Sequence};
 
-/// The topic under attack.
-pub const TOPIC: &str = "kill-loop";
-/// Bytes of a record's value.
-const VALUE: usize = 200;
+/// What producer and tail have to do.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The broker.
+    pub addr: SocketAddr,
+    /// A new topic, which exists.
+    pub topic: String,
+    /// Its partitions.
+    pub partitions: i32,
+    /// Records a second, all partitions together.
+    pub rate: u64,
+    /// Bytes of a record's value, at least 8.
+    pub value_bytes: usize,
+    /// May the log have lost its beginning to retention or deletion?
+    pub trimmed: bool,
+}
 
 /// Delivery reports as they come.
 struct Ledger {
@@ -85,7 +97,8 @@ pub struct Work {
 
 impl Work {
     /// Starts both clients.
-    pub fn start(addr: SocketAddr, partitions: i32, rate: u64) -> Result<Work> {
+    pub fn start(job: &Job) -> Result<Work> {
+        let Job { addr, partitions, .. } = *job;
         let acknowledged = Arc::new(AtomicU64::new(0));
         let ledger = Arc::new(Ledger {
             partitions: (0..partitions).map(|_| Mutex::default()).collect(),
@@ -102,16 +115,18 @@ impl Work {
             .set("reconnect.backoff.max.ms", "500")
             .create_with_context(Reports(ledger.clone()))?;
         let sender = {
-            let (sent, stop) = (sent.clone(), stop_sending.clone());
-            std::thread::spawn(move || send(producer, partitions, rate, &sent, &stop))
+            let (job, sent, stop) = (job.clone(), sent.clone(), stop_sending.clone());
+            std::thread::spawn(move || send(producer, &job, &sent, &stop))
         };
 
         let tail = Arc::new(Mutex::new(vec![Sequence::new(); partitions as usize]));
         let stop_tailing = Arc::new(AtomicBool::new(false));
-        let consumer = consumer(addr, partitions)?;
+        // An offset out of range is a violation, not a reason to begin elsewhere.
+        let consumer = consumer(job, "error")?;
         let tailer = {
             let (tail, stop) = (tail.clone(), stop_tailing.clone());
-            std::thread::spawn(move || follow(&consumer, &tail, &stop))
+            let value_bytes = job.value_bytes;
+            std::thread::spawn(move || follow(&consumer, value_bytes, &tail, &stop))
         };
         Ok(Work { acknowledged, ledger, sent, stop_sending, sender, tail, stop_tailing, tailer })
     }
@@ -125,6 +140,11 @@ impl Work {
             bail!("the tail ended before its time");
         }
         Ok(())
+    }
+
+    /// Records handed to the client so far.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// Records the tail has seen.
@@ -151,8 +171,9 @@ impl Work {
 
     /// Waits until the tail has come to the end of `log`, and no longer than `patience`: what is missing then is
     /// skipped, for the verdict to say.
-    pub fn finish_tailing(self, log: &[Sequence], patience: Duration) -> Result<Vec<Sequence>> {
-        let ends: Vec<Option<i64>> = log.iter().map(|s| s.last().map(|(offset, _)| *offset)).collect();
+    pub fn finish_tailing(self, log: &[Log], patience: Duration) -> Result<Vec<Sequence>> {
+        let ends: Vec<Option<i64>> =
+            log.iter().map(|log| log.records.last().map(|(offset, _)| *offset)).collect();
         let deadline = Instant::now() + patience;
         loop {
             let at_end = {
@@ -173,31 +194,28 @@ impl Work {
 }
 
 /// Sends numbered records in turn to all partitions until told to stop, then waits for what is under way.
-fn send(
-    producer: ThreadedProducer<Reports>,
-    partitions: i32,
-    rate: u64,
-    sent: &AtomicU64,
-    stop: &AtomicBool,
-) -> Result<()> {
-    let begun = Instant::now();
-    let mut value = vec![0x55; VALUE];
+fn send(producer: ThreadedProducer<Reports>, job: &Job, sent: &AtomicU64, stop: &AtomicBool) -> Result<()> {
+    let Job { topic, partitions, rate, value_bytes, .. } = job;
+    let (mut begun, partitions) = (Instant::now(), *partitions);
+    let mut value = vec![0x55; *value_bytes];
     let mut i = 0u64;
     while !stop.load(Ordering::Relaxed) {
-        let due = begun + Duration::from_nanos(i.saturating_mul(1_000_000_000) / rate.max(1));
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let after = Duration::from_nanos(i.saturating_mul(1_000_000_000) / (*rate).max(1));
+        std::thread::sleep((begun + after).saturating_duration_since(Instant::now()));
         let (partition, number) = ((i % partitions as u64) as i32, i / partitions as u64);
         value[..8].copy_from_slice(&number.to_be_bytes());
         let record: BaseRecord<'_, (), [u8], usize> =
-            BaseRecord::with_opaque_to(TOPIC, number as usize).partition(partition).payload(&value);
+            BaseRecord::with_opaque_to(topic, number as usize).partition(partition).payload(&value);
         match producer.send(record) {
             Ok(()) => {
                 sent.fetch_add(1, Ordering::Relaxed);
                 i += 1;
             }
-            // The broker is away for long: the same record again, so that numbers stay dense.
+            // The broker is away for long: the same record again, so that numbers stay dense. What was not sent meanwhile
+            // is not made up for: the rate stays.
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
                 std::thread::sleep(Duration::from_millis(5));
+                begun = Instant::now() - after;
             }
             Err((error, _)) => return Err(error).context("send"),
         }
@@ -206,12 +224,17 @@ fn send(
 }
 
 /// Keeps everything a consumer gets until told to stop.
-fn follow(consumer: &BaseConsumer, tail: &Mutex<Vec<Sequence>>, stop: &AtomicBool) -> Result<()> {
+fn follow(
+    consumer: &BaseConsumer,
+    value_bytes: usize,
+    tail: &Mutex<Vec<Sequence>>,
+    stop: &AtomicBool,
+) -> Result<()> {
     while !stop.load(Ordering::Relaxed) {
         match consumer.poll(Duration::from_millis(50)) {
             None => {}
             Some(Ok(message)) => {
-                let entry = (message.offset(), number(&message)?);
+                let entry = (message.offset(), number(&message, value_bytes)?);
                 tail.lock().expect("no holder panics")[message.partition() as usize].push(entry);
             }
             Some(Err(error)) if is_outage(&error) => {}
@@ -224,48 +247,58 @@ fn follow(consumer: &BaseConsumer, tail: &Mutex<Vec<Sequence>>, stop: &AtomicBoo
     Ok(())
 }
 
-/// Reads every partition from offset 0 to its high watermark with a fresh consumer.
-pub fn read_log(addr: SocketAddr, partitions: i32, patience: Duration) -> Result<Vec<Sequence>> {
-    let consumer = consumer(addr, partitions)?;
-    let mut ends = Vec::new();
-    for partition in 0..partitions {
-        let (low, high) = consumer.fetch_watermarks(TOPIC, partition, patience)?;
-        if low != 0 {
-            bail!("partition {partition} begins at {low}");
-        }
-        ends.push(high);
-    }
-    let mut log = vec![Sequence::new(); partitions as usize];
-    let mut moved = Instant::now();
-    let done = |log: &[Sequence]| {
-        log.iter().zip(&ends).all(|(s, end)| s.last().map_or(0, |(offset, _)| offset + 1) >= *end)
+/// Reads every partition from its log start to its high watermark with a fresh consumer. What retention takes meanwhile is
+/// left out: the log that is returned begins where the partition's log begins when everything was read.
+pub fn read_log(job: &Job, patience: Duration) -> Result<Vec<Log>> {
+    // Where retention overtakes it, it goes on at the new log start; a hole that is not retention's is told by the verdict.
+    let consumer = consumer(job, "earliest")?;
+    let watermarks = || -> Result<Vec<(i64, i64)>> {
+        (0..job.partitions).map(|p| Ok(consumer.fetch_watermarks(&job.topic, p, patience)?)).collect()
     };
-    while !done(&log) {
+    let (mut starts, ends): (Vec<i64>, Vec<i64>) = watermarks()?.into_iter().unzip();
+    if let Some(start) = starts.iter().find(|start| !job.trimmed && **start != 0) {
+        bail!("a partition of {} begins at {start}", job.topic);
+    }
+    let mut read = vec![Sequence::new(); job.partitions as usize];
+    let mut moved = Instant::now();
+    // All that was to be read of a partition may have gone meanwhile.
+    let whole = |((records, start), end): ((&Sequence, &i64), &i64)| {
+        start >= end || records.last().map_or(0, |(offset, _)| offset + 1) >= *end
+    };
+    while !read.iter().zip(&starts).zip(&ends).all(whole) {
         if moved.elapsed() > patience {
-            bail!("the log cannot be read to its end: {ends:?}");
+            bail!("{} cannot be read to its ends {ends:?}", job.topic);
         }
-        let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
-        let message = message.context("read the log")?;
-        log[message.partition() as usize].push((message.offset(), number(&message)?));
-        moved = Instant::now();
+        match consumer.poll(Duration::from_millis(200)).transpose().context("read the log")? {
+            Some(message) => {
+                let entry = (message.offset(), number(&message, job.value_bytes)?);
+                read[message.partition() as usize].push(entry);
+                moved = Instant::now();
+            }
+            None => starts = watermarks()?.into_iter().map(|(low, _)| low).collect(),
+        }
     }
     // The tail's reader may get records behind the watermark it asked for; none is being sent now.
-    Ok(log)
+    let kept = |(mut records, (start, _)): (Sequence, (i64, i64))| {
+        records.retain(|(offset, _)| *offset >= start);
+        Log { start, records }
+    };
+    Ok(read.into_iter().zip(watermarks()?).map(kept).collect())
 }
 
-fn consumer(addr: SocketAddr, partitions: i32) -> Result<BaseConsumer> {
-    let consumer: BaseConsumer = common(addr)
+/// A consumer of all partitions, from offset 0 on; `reset` is `auto.offset.reset`.
+pub fn consumer(job: &Job, reset: &str) -> Result<BaseConsumer> {
+    let consumer: BaseConsumer = common(job.addr)
         // Never joined with assign, but rdkafka wants a name.
-        .set("group.id", "kill-loop")
+        .set("group.id", "load")
         .set("enable.auto.commit", "false")
-        // An offset out of range is a violation, not a reason to begin elsewhere.
-        .set("auto.offset.reset", "error")
+        .set("auto.offset.reset", reset)
         .set("reconnect.backoff.max.ms", "500")
         .set("check.crcs", "true")
         .create()?;
     let mut assignment = TopicPartitionList::new();
-    for partition in 0..partitions {
-        assignment.add_partition_offset(TOPIC, partition, Offset::Offset(0))?;
+    for partition in 0..job.partitions {
+        assignment.add_partition_offset(&job.topic, partition, Offset::Offset(0))?;
     }
     consumer.assign(&assignment)?;
     Ok(consumer)
@@ -273,18 +306,19 @@ fn consumer(addr: SocketAddr, partitions: i32) -> Result<BaseConsumer> {
 
 fn common(addr: SocketAddr) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", crate::bootstrap(addr));
+    config.set("bootstrap.servers", addr.to_string());
     config
 }
 
-fn number(message: &impl Message) -> Result<u64> {
-    let bytes = message.payload().filter(|p| p.len() == VALUE).and_then(|p| p.get(..8));
+/// The number in a record's value. Errors name a record that is not as it was sent.
+pub fn number(message: &impl Message, value_bytes: usize) -> Result<u64> {
+    let bytes = message.payload().filter(|p| p.len() == value_bytes).and_then(|p| p.get(..8));
     let bytes = bytes.with_context(|| format!("offset {} holds a torn record", message.offset()))?;
     Ok(u64::from_be_bytes(bytes.try_into()?))
 }
 
 /// Errors of a broker that is away.
-fn is_outage(error: &KafkaError) -> bool {
+pub fn is_outage(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(
         error.rdkafka_error_code(),
