@@ -158,7 +158,7 @@ pub struct LaneStats {
 
 /// A handle to a lane. Clones are the same lane.
 #[derive(Clone, Debug)]
-pub struct Lane(Arc<Shared>);
+pub struct Lane(pub(super) Arc<Shared>);
 
 /// What handle and task share.
 #[derive(Debug)]
@@ -196,7 +196,7 @@ pub(super) struct State {
     pub stats: LaneStats,
     undurable_bytes: u64,
     /// Who waits for the number `published + i`; made when somebody does.
-    waiting: VecDeque<Arc<Notify>>,
+    pub waiting: VecDeque<Arc<Notify>>,
 }
 
 impl Lane {
@@ -325,10 +325,11 @@ impl Lane {
         while number >= self.durable_below() {
             let told = {
                 let mut state = self.0.state.lock();
-                if let Some(outcome) = state.outcome(number) {
-                    return outcome;
+                // Again, under the lock: it may have been published since the look above.
+                match state.wait(number, self.durable_below()) {
+                    Wait::Over(outcome) => return outcome,
+                    Wait::For(bell) => bell.notified_owned(),
                 }
-                state.waiter(number, self.durable_below()).notified_owned()
             };
             told.await;
         }
@@ -398,6 +399,15 @@ impl Lane {
     }
 }
 
+/// How to wait for a number.
+#[derive(Debug)]
+pub enum Wait {
+    /// Not at all.
+    Over(Result<(), LaneEnded>),
+    /// Until this rings.
+    For(Arc<Notify>),
+}
+
 impl State {
     /// What became of a number that is not published.
     fn outcome(&self, number: LaneNumber) -> Option<Result<(), LaneEnded>> {
@@ -408,14 +418,17 @@ impl State {
         self.ended.clone().map(Err)
     }
 
-    /// The bell of a number that is not published. (`published` may be older than this lock; the bells are not.)
-    fn waiter(&mut self, number: LaneNumber, published: LaneNumber) -> Arc<Notify> {
+    /// What became of a number, or its bell. All below `published`, as of this lock, is durable.
+    pub fn wait(&mut self, number: LaneNumber, published: LaneNumber) -> Wait {
+        let Some(at) = number.0.checked_sub(published.0) else { return Wait::Over(Ok(())) };
+        if let Some(outcome) = self.outcome(number) {
+            return Wait::Over(outcome);
+        }
         assert!(number <= self.open.number, "lane number {number} was never given out");
-        let at = (number.0 - published.0) as usize;
-        while self.waiting.len() <= at {
+        while self.waiting.len() <= at as usize {
             self.waiting.push_back(Arc::default());
         }
-        self.waiting[at].clone()
+        Wait::For(self.waiting[at as usize].clone())
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::lane::{FencedBy, Lane, LaneConfig, LaneEnded, NoRoom};
+use super::lane::{FencedBy, Lane, LaneConfig, LaneEnded, NoRoom, Wait};
 use super::open_object::{Append, Prefix, StreamSink};
 use super::rig::{RigStore, Step, lane_id, ms};
 use super::seal::{seal, seal_object};
@@ -111,6 +111,27 @@ async fn what_is_pushed_is_stored_told_and_acknowledged() {
     assert_eq!(object.payload.concat(), rig.store.object(id(), 0).expect("stored"), "the same chunks");
     let stats = rig.lane.stats();
     assert_eq!((stats.objects, stats.bytes, stats.undurable_bytes), (1, object.len(), 0));
+}
+
+/// A look without the lock may be older than a publication. Who then asks under the lock is told so, and waits for nothing:
+/// there is no bell below what is published.
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_what_was_published_meanwhile_does_not_wait() {
+    let rig = Rig::new(RigStore::new(4), |_| {});
+    let number = rig.push(0);
+    {
+        let mut state = rig.lane.0.state.lock();
+        assert!(matches!(state.wait(number, LaneNumber(0)), Wait::For(_)));
+        assert_eq!(state.waiting.len(), 1);
+    }
+    rig.lane.wait_durable(number).await.expect("durable");
+    rig.push(1);
+    let mut state = rig.lane.0.state.lock();
+    for published in [LaneNumber(1), LaneNumber(2)] {
+        let over = state.wait(number, published);
+        assert!(matches!(over, Wait::Over(Ok(()))), "{published}: {over:?}");
+    }
+    assert_eq!(state.waiting.len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
