@@ -96,7 +96,9 @@ impl ObjectBuilder {
             chunk: None,
             open: None,
         };
-        format::encode_header(&header, builder.room(HEADER_LEN));
+        let mut encoded = Vec::with_capacity(HEADER_LEN);
+        format::encode_header(&header, &mut encoded);
+        builder.room(HEADER_LEN).extend(&encoded);
         builder
     }
 
@@ -161,7 +163,9 @@ impl ObjectBuilder {
         self.close_block();
         let length = format::index_and_footer_len(self.index.len());
         let (header, index) = (self.header, std::mem::take(&mut self.index));
-        format::encode_index_and_footer(&header, &index, self.room(length));
+        let mut encoded = Vec::with_capacity(length);
+        format::encode_index_and_footer(&header, &index, &mut encoded);
+        self.room(length).extend(&encoded);
         self.close_chunk();
         Object {
             header,
@@ -189,8 +193,8 @@ impl ObjectBuilder {
         let length = u32::try_from(length).expect("an append is bounded by a request, far below 4 GiB");
         self.close_block();
         let chunk = self.room(length as usize);
-        let at = chunk.len();
-        parts.iter().for_each(|part| chunk.extend_from_slice(part));
+        let at = chunk.written().len();
+        parts.iter().for_each(|part| chunk.extend(part));
         let position = self.written + at as u64;
         self.open =
             Some(IndexEntry { kind, stream, epoch, base, end, position, length, max_timestamp, crc: 0 });
@@ -198,8 +202,8 @@ impl ObjectBuilder {
 
     /// Extends the open block by `parts`, for which its chunk has room.
     fn extend(&mut self, end: u64, max_timestamp: i64, length: usize, parts: &[&[u8]]) {
-        let chunk = self.chunk.as_mut().expect("an open block lies in the open chunk").buffer();
-        parts.iter().for_each(|part| chunk.extend_from_slice(part));
+        let chunk = self.chunk.as_mut().expect("an open block lies in the open chunk");
+        parts.iter().for_each(|part| chunk.extend(part));
         self.expected = self.expected.saturating_sub(length);
         let open = self.open.as_mut().expect("the caller looked");
         open.end = end;
@@ -210,7 +214,7 @@ impl ObjectBuilder {
     /// The CRC is taken over the whole block at once, while it is in the processor's cache.
     fn close_block(&mut self) {
         let Some(mut open) = self.open.take() else { return };
-        let chunk = self.chunk.as_mut().expect("an open block lies in the open chunk").buffer();
+        let chunk = self.chunk.as_ref().expect("an open block lies in the open chunk").written();
         let at = (open.position - self.written) as usize;
         open.crc = crc32fast::hash(&chunk[at..]);
         debug_assert_eq!(chunk.len() - at, open.length as usize);
@@ -218,7 +222,7 @@ impl ObjectBuilder {
     }
 
     /// The chunk to write `length` contiguous bytes into, which count as written.
-    fn room(&mut self, length: usize) -> &mut Vec<u8> {
+    fn room(&mut self, length: usize) -> &mut ChunkWriter {
         if self.chunk.as_ref().is_none_or(|chunk| chunk.room() < length) {
             self.close_chunk();
             let chunk = self.pool.take(self.expected.clamp(length, length.max(ChunkPool::CHUNK_BYTES)));
@@ -226,7 +230,7 @@ impl ObjectBuilder {
             self.chunk = Some(chunk);
         }
         self.expected = self.expected.saturating_sub(length);
-        self.chunk.as_mut().expect("just made").buffer()
+        self.chunk.as_mut().expect("just made")
     }
 
     fn close_chunk(&mut self) {
