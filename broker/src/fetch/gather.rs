@@ -198,6 +198,8 @@ fn take(
 ) -> Gathered {
     let offsets = looked.located.offsets;
     if looked.located.blocks.is_empty() && looked.located.unread.is_none() {
+        let offset = slots.get(slot).wanted.offset;
+        broker.reader.passed(looked.partition.stream, offset as u64);
         return Gathered::empty(offsets);
     }
     // There is data: this slot is looked at again next time, whatever becomes of it now.
@@ -243,6 +245,7 @@ fn tell_reader(broker: &Arc<Broker>, looked: &Looked, offset: i64, missed: bool)
     let Looked { partition, located } = looked;
     let (Some(first), Some(last)) = (located.blocks.first(), located.blocks.last()) else { return };
     if !located.in_history() && broker.reader.in_tail(first) {
+        broker.reader.passed(partition.stream, offset as u64);
         return;
     }
     let read = SequentialRead { stream: partition.stream, from: offset as u64, to: last.end, missed };

@@ -13,6 +13,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::FutureExt;
 use futures::future::Shared;
@@ -23,12 +24,15 @@ use super::block::BlockCache;
 use super::error::ReadError;
 use super::read_ahead::{Ask, GET_MAX, GetId, IDLE, ReadAhead, SequentialRead};
 use super::reader::{Inner, Load, Reader, Run, count};
-use crate::block_ref::BlockRef;
+use crate::block_ref::{BlockRef, SMALL_OBJECT_BYTES};
 use crate::budget::{ByteSemaphore, Permit};
+use crate::ids::StreamId;
 
 /// What is ahead of its readers.
 pub(super) struct Ahead {
     state: Mutex<State>,
+    /// GETs that are held, by which who has nothing to give up takes no lock.
+    holding: AtomicUsize,
     /// The part of the room for loads that may be taken.
     room: ByteSemaphore,
     began: Instant,
@@ -50,14 +54,24 @@ struct Held {
 
 /// Room for one load ahead: of the part for them, and of that for all loads.
 pub(super) struct Room {
-    _ahead: Permit,
-    _loads: Permit,
+    ahead: Permit,
+    loads: Permit,
+}
+
+impl Room {
+    /// It brought less than it might.
+    pub fn shrink_to(&mut self, bytes: u64) {
+        self.ahead.shrink_to(bytes);
+        self.loads.shrink_to(bytes);
+    }
 }
 
 impl Ahead {
     pub fn new(cache: &BlockCache) -> Ahead {
-        let room = ByteSemaphore::new("read-ahead", cache.loads().capacity() / 2);
-        Ahead { state: Mutex::default(), room, began: Instant::now() }
+        let all = cache.loads().capacity();
+        // Whoever waits for a load finds room for a small object, whatever is held for readers that pause.
+        let room = ByteSemaphore::new("read-ahead", (all / 2).min(all.saturating_sub(SMALL_OBJECT_BYTES)));
+        Ahead { state: Mutex::default(), holding: AtomicUsize::new(0), room, began: Instant::now() }
     }
 
     fn room(&self, cache: &BlockCache, bytes: u64) -> Option<Room> {
@@ -66,7 +80,7 @@ impl Ahead {
             return None;
         }
         let ahead = self.room.try_acquire(bytes)?;
-        Some(Room { _ahead: ahead, _loads: cache.loads().try_acquire(bytes)? })
+        Some(Room { ahead, loads: cache.loads().try_acquire(bytes)? })
     }
 }
 
@@ -94,6 +108,17 @@ impl Reader {
         });
     }
 
+    /// Tells that somebody reads `stream` from `from` on, and finds it in the tail or is at the end: nothing more is loaded
+    /// for that reader, and what was has served.
+    pub fn passed(&self, stream: StreamId, from: u64) {
+        let inner = &self.0;
+        if inner.ahead.holding.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let served = inner.ahead.state.lock().readers.passed(stream, from);
+        inner.served(&served);
+    }
+
     /// Readers that are remembered, and GETs whose bytes are held for them.
     pub fn ahead(&self) -> (usize, usize) {
         let state = self.0.ahead.state.lock();
@@ -113,7 +138,7 @@ impl Inner {
             return None;
         };
         let Some(first) = blocks.iter().position(|block| !self.at_hand(&in_flight, block)) else {
-            return state.readers.begun(ask, last.end, false).ask;
+            return state.readers.begun(ask, last.end, 0).ask;
         };
         let mut run = Run::of(blocks[first]);
         let mut end = blocks[first].end;
@@ -128,7 +153,7 @@ impl Inner {
             state.readers.refused(ask);
             return None;
         };
-        let step = state.readers.begun(ask, end, true);
+        let step = state.readers.begun(ask, end, run.block_bytes());
         if !step.served.is_empty() {
             // Its reader is past it, or gone.
             return step.ask;
@@ -139,6 +164,7 @@ impl Inner {
         in_flight.extend(run.keys().map(|key| (key, weak.clone())));
         let held = Held { run, load };
         state.held.insert(ask.get, held.clone());
+        self.ahead.holding.store(state.held.len(), Ordering::Relaxed);
         let swept = std::mem::replace(&mut state.swept, true);
         drop((in_flight, state));
         self.env.tasks.spawn("read-ahead-load", Arc::clone(self).complete(ask.get, held));
@@ -155,6 +181,7 @@ impl Inner {
         if !sound {
             // Whoever wants it asks for it again, and is told.
             state.held.remove(&get);
+            self.ahead.holding.store(state.held.len(), Ordering::Relaxed);
         }
         let wanted = state.held.contains_key(&get);
         drop(state);
@@ -166,7 +193,10 @@ impl Inner {
     /// Readers are past these.
     fn served(&self, gets: &[GetId]) {
         for get in gets {
-            let held = self.ahead.state.lock().held.remove(get);
+            let mut state = self.ahead.state.lock();
+            let held = state.held.remove(get);
+            self.ahead.holding.store(state.held.len(), Ordering::Relaxed);
+            drop(state);
             held.iter().for_each(|held| self.let_go(held));
         }
     }
@@ -198,6 +228,7 @@ impl Inner {
             let mut state = self.ahead.state.lock();
             let expired = state.readers.expire(now);
             let gone: Vec<Held> = expired.gets.iter().filter_map(|get| state.held.remove(get)).collect();
+            self.ahead.holding.store(state.held.len(), Ordering::Relaxed);
             let done = state.held.is_empty() && state.readers.is_empty();
             state.swept = !done;
             drop(state);

@@ -153,18 +153,20 @@ impl ReadAhead {
         step
     }
 
-    /// A GET that was asked for is under way, or needless because all is in memory; it reaches up to `to`. Perhaps the next
-    /// can be looked up.
-    pub fn begun(&mut self, ask: &Ask, to: u64, under_way: bool) -> Step {
+    /// A GET that was asked for is under way and brings `brought` bytes, or is needless because all is in memory (0); it
+    /// reaches up to `to`. Perhaps the next can be looked up. Who finds little in one place does not ask for more there.
+    pub fn begun(&mut self, ask: &Ask, to: u64, brought: u64) -> Step {
         let Some((reader, served)) = self.answered(ask.get) else {
             return Step { served: vec![ask.get], ask: None };
         };
         if served || to <= ask.from {
             return Step { served: vec![ask.get], ask: None };
         }
-        reader.gets.push_back(Get { number: ask.get.number, from: ask.from, to, under_way });
+        reader.gets.push_back(Get { number: ask.get.number, from: ask.from, to, under_way: brought > 0 });
         reader.frontier = reader.frontier.max(to);
-        reader.bytes = (reader.bytes * 2).min(GET_MAX);
+        if brought >= ask.bytes / 2 {
+            reader.bytes = (reader.bytes * 2).min(GET_MAX);
+        }
         Step { served: Vec::new(), ask: reader.ask(ask.stream) }
     }
 
@@ -186,6 +188,20 @@ impl ReadAhead {
         if let Some(get) = reader.gets.iter_mut().find(|known| known.number == get.number) {
             get.under_way = false;
         }
+    }
+
+    /// Somebody reads from `from` on what needs no loading. If that is where a reader was to go on, what was loaded for it
+    /// has served. Who reads at the end beside a reader that is far behind takes nothing from it.
+    pub fn passed(&mut self, stream: StreamId, from: u64) -> Vec<GetId> {
+        let mut served = Vec::new();
+        let nearest = self.readers.range_mut((stream, 0)..=(stream, from)).next_back();
+        if let Some((_, reader)) = nearest.filter(|(_, reader)| reader.to >= from) {
+            while let Some(get) = reader.gets.front().filter(|get| get.to <= from) {
+                served.push(reader.id(get.number));
+                reader.gets.pop_front();
+            }
+        }
+        served
     }
 
     /// Forgets who did not come for [`IDLE`]; what was brought for them has served, or was for nothing.

@@ -27,7 +27,7 @@ fn begin_all(all: &mut ReadAhead, step: Step) -> Vec<(u64, u64)> {
     while let Some(ask) = next {
         let to = ask.from + ask.bytes / MIB;
         begun.push((ask.from, to));
-        next = all.begun(&ask, to, true).ask;
+        next = all.begun(&ask, to, ask.bytes).ask;
     }
     begun
 }
@@ -105,13 +105,13 @@ fn one_is_looked_up_at_a_time_and_an_answer_that_comes_late_is_void() {
     // The reader was faster: what is looked up begins in the midst of what it reads.
     let ahead = all.read(read(3, 6), at(0)).ask.unwrap();
     assert_eq!(ahead.from, 6);
-    assert_eq!(all.begun(&ask, 5, true), Step { served: vec![ask.get], ask: None });
+    assert_eq!(all.begun(&ask, 5, MIB), Step { served: vec![ask.get], ask: None });
     all.nothing(&ahead);
     let again = all.read(read(5, 7), at(0)).ask.unwrap();
     assert_eq!((again.from, again.bytes), (7, GET_MIN), "the next read asks again");
     // Of a reader that is gone nothing is begun.
     all.expire(at(31));
-    assert_eq!(all.begun(&again, 8, true).served, [again.get]);
+    assert_eq!(all.begun(&again, 8, MIB).served, [again.get]);
     all.ended(again.get);
     assert!(all.is_empty());
 }
@@ -129,19 +129,46 @@ fn without_room_it_asks_for_less() {
 }
 
 #[test]
+fn who_finds_little_does_not_ask_for_more() {
+    let mut all = ReadAhead::new();
+    all.read(read(0, 1), at(0));
+    let ask = all.read(read(1, 2), at(0)).ask.unwrap();
+    let next = all.begun(&ask, 10, GET_MIN / 2 - 1).ask.unwrap();
+    assert_eq!((next.from, next.bytes), (10, GET_MIN));
+    all.begun(&next, 20, GET_MIN / 2);
+    let reader = all.readers.values().next().unwrap();
+    assert_eq!(reader.bytes, 2 * GET_MIN);
+}
+
+#[test]
+fn who_has_come_to_the_tail_holds_nothing_and_others_take_nothing_from_who_is_behind() {
+    let mut all = ReadAhead::new();
+    all.read(read(0, 1), at(0));
+    let step = all.read(read(1, 2), at(0));
+    assert_eq!(begin_all(&mut all, step), [(2, 3), (3, 5)]);
+    assert_eq!(all.passed(S, 90), [], "somebody at the end, beside it");
+    assert_eq!(all.passed(StreamId(8), 5), [], "another stream");
+    let step = all.read(read(3, 5), at(0));
+    assert_eq!(step.served.len(), 1);
+    begin_all(&mut all, step);
+    assert_eq!(all.passed(S, 5).len(), 1, "it goes on in the tail");
+    assert_eq!(all.readers.values().next().unwrap().gets.len(), 2, "what lies behind is still ahead");
+}
+
+#[test]
 fn what_was_in_memory_and_left_it_is_loaded_again_from_there() {
     let mut all = ReadAhead::new();
     all.read(read(0, 1), at(0));
     let ask = all.read(read(1, 2), at(0)).ask.unwrap();
-    let next = all.begun(&ask, 10, false).ask.unwrap();
+    let next = all.begun(&ask, 10, 0).ask.unwrap();
     let get = next.get;
-    assert_eq!(all.begun(&next, 20, true).ask, None);
+    assert_eq!(all.begun(&next, 20, MIB).ask, None);
     let step = all.read(missed(4, 5), at(0));
     assert_eq!(step.served, [ask.get, get]);
     let ask = step.ask.unwrap();
     assert_eq!((ask.from, ask.bytes), (5, GET_MIN));
     // What is on its way is waited for.
-    all.begun(&ask, 6, true);
+    all.begun(&ask, 6, MIB);
     assert!(all.read(missed(5, 6), at(0)).served.is_empty());
 }
 
@@ -168,7 +195,8 @@ fn who_does_not_come_is_forgotten_and_there_are_never_too_many() {
 #[derive(Clone, Debug)]
 enum Op {
     Read { stream: u64, from: u64, len: u64, missed: bool },
-    Begun { reach: u64, under_way: bool },
+    Begun { reach: u64, brought: u64 },
+    Passed { stream: u64, from: u64 },
     Nothing,
     Refused,
     Ended,
@@ -179,7 +207,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
         6 => (0..2u64, 0..60u64, 0..6u64, any::<bool>())
             .prop_map(|(stream, from, len, missed)| Op::Read { stream, from, len, missed }),
-        4 => (0..12u64, any::<bool>()).prop_map(|(reach, under_way)| Op::Begun { reach, under_way }),
+        4 => (0..12u64, 0..9u64).prop_map(|(reach, brought)| Op::Begun { reach, brought }),
+        1 => (0..2u64, 0..60u64).prop_map(|(stream, from)| Op::Passed { stream, from }),
         1 => Just(Op::Nothing),
         1 => Just(Op::Refused),
         2 => Just(Op::Ended),
@@ -211,10 +240,11 @@ proptest! {
                     serve(&mut live, step.served)?;
                     open.extend(step.ask);
                 }
-                Op::Begun { reach, under_way } => {
+                Op::Passed { stream, from } => serve(&mut live, all.passed(StreamId(stream), from))?,
+                Op::Begun { reach, brought } => {
                     let Some(ask) = open.pop() else { continue };
                     live.insert(ask.get);
-                    let step = all.begun(&ask, ask.from + reach, under_way);
+                    let step = all.begun(&ask, ask.from + reach, brought * MIB);
                     serve(&mut live, step.served)?;
                     open.extend(step.ask);
                 }

@@ -239,6 +239,11 @@ impl Run {
         if self.whole { SMALL_OBJECT_BYTES } else { self.end() - self.start() }
     }
 
+    /// Bytes of its blocks.
+    pub fn block_bytes(&self) -> u64 {
+        self.blocks.iter().map(|block| u64::from(block.length)).sum()
+    }
+
     /// Adds the next block, if the same GET of at most `bytes_max` can bring it.
     pub fn take(&mut self, next: BlockRef, bytes_max: u64) -> bool {
         let same_object = (self.lane, self.number, self.whole) == (next.lane, next.number, next.small);
@@ -340,8 +345,11 @@ impl Inner {
         };
         let loaded = self.fetch_twice(&run).await;
         let sound = loaded.as_ref().is_ok_and(|loaded| loaded.sound);
-        if sound && let Some(ahead) = ahead {
-            return loaded.map(|loaded| Arc::new(Loaded { _room: Some(ahead), ..loaded }));
+        if sound && let Some(mut ahead) = ahead {
+            return loaded.map(|loaded| {
+                ahead.shrink_to(loaded.bytes.len() as u64);
+                Arc::new(Loaded { _room: Some(ahead), ..loaded })
+            });
         }
         if let Ok(loaded) = &loaded
             && sound
@@ -364,7 +372,10 @@ impl Inner {
             return;
         }
         for block in &run.blocks {
-            let bytes = loaded.slice(block).expect("a sound run has all its blocks");
+            let slice = loaded.slice(block).expect("a sound run has all its blocks");
+            // A slice keeps all that came with it. Of a long answer each block gets memory of its own, which is its charge.
+            let long = loaded.bytes.len() > 2 * slice.len();
+            let bytes = if long { Bytes::copy_from_slice(&slice) } else { slice };
             self.cache.insert(UnitKey::of(block), bytes);
         }
     }

@@ -233,14 +233,14 @@ mod tests {
     #[test]
     fn durable_objects_make_room_oldest_first_and_pinned_ones_never() {
         let (tail, capacity) = tail();
-        let body = vec![7; 2 << 20];
+        let (body, object) = (vec![7; 1 << 20], 1025 << 10);
         let mut number = 0;
-        while tail.stats().bytes + (3 << 20) <= capacity {
+        while tail.stats().bytes + object <= capacity {
             insert(&tail, number, &body);
             number += 1;
         }
         assert!(number >= 3, "a tail of {capacity} bytes holds some objects");
-        assert!(tail.try_reserve(3 << 20).is_none(), "everything is pinned");
+        assert!(tail.try_reserve(object).is_none(), "everything is pinned");
         assert_eq!(tail.stats().pinned as u64, number);
         tail.mark_durable(LANE, LaneNumber(2));
         insert(&tail, number, &body);
