@@ -72,7 +72,7 @@ pub struct Reader(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub env: Env,
-    stores: Stores,
+    pub stores: Stores,
     lanes: Arc<LaneTable>,
     tail: Arc<TailCache>,
     pub cache: BlockCache,
