@@ -225,7 +225,8 @@ impl ObjectBuilder {
     fn room(&mut self, length: usize) -> &mut ChunkWriter {
         if self.chunk.as_ref().is_none_or(|chunk| chunk.room() < length) {
             self.close_chunk();
-            let chunk = self.pool.take(self.expected.clamp(length, length.max(ChunkPool::CHUNK_BYTES)));
+            let expected = self.expected.clamp(length, length.max(ChunkPool::CHUNK_BYTES));
+            let chunk = self.pool.take(expected, length, self.written);
             self.capacity += chunk.capacity();
             self.chunk = Some(chunk);
         }

@@ -5,6 +5,9 @@
 //! for each 2 MiB of it cost a fifth of all that a broker does with a record. (`transparent_hugepage` is `madvise` on most
 //! systems; where it is `never`, small pages do.)
 //!
+//! A chunk begins where its address has the remainder that its place in the object has, by [`ALIGNMENT`]: a directory
+//! store writes such memory past the page cache as it lies.
+//!
 //! What is smaller than a chunk, or larger, gets memory of its own size and goes back to the allocator: a quiet broker's
 //! objects of some KiB shall not hold two MiB each. The pool bounds what it *keeps*; what is *in use* is bounded by whoever
 //! pays for it: the lane, by its objects' capacity.
@@ -15,6 +18,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use memmap2::MmapMut;
 use parking_lot::Mutex;
+
+/// What a disk wants memory, offsets and lengths to be multiples of that it reads by itself: no less than the block size of
+/// any disk.
+pub const ALIGNMENT: usize = 4096;
 
 /// Chunks waiting for use, and a count of those in use.
 #[derive(Debug)]
@@ -34,16 +41,26 @@ impl ChunkPool {
         Arc::new(ChunkPool { idle: Mutex::new(Vec::new()), idle_max, in_use: AtomicUsize::new(0) })
     }
 
-    /// Memory for `length` bytes: a pooled chunk if that is its size, else exactly so much.
-    pub fn take(self: &Arc<Self>, length: usize) -> ChunkWriter {
+    /// Memory for about `length` bytes from `position` of an object on, and for `least` of them in any case: a pooled chunk
+    /// if that is its size, else so much and at most [`ALIGNMENT`] more.
+    pub fn take(self: &Arc<Self>, length: usize, least: usize, position: u64) -> ChunkWriter {
         let mapped = if length == Self::CHUNK_BYTES { self.idle.lock().pop().or_else(map) } else { None };
         let memory = match mapped {
             Some(map) => Memory::Mapped { map, written: 0 },
-            None => Memory::Allocated(Vec::with_capacity(length)),
+            None => Memory::Allocated(Vec::with_capacity(
+                length + if length < ALIGNED_MIN { 0 } else { ALIGNMENT },
+            )),
         };
         let capacity = memory.capacity();
         self.in_use.fetch_add(capacity, Ordering::Relaxed);
-        ChunkWriter { chunk: Chunk { memory, capacity, pool: self.clone() } }
+        let mut writer = ChunkWriter { chunk: Chunk { memory, lead: 0, capacity, pool: self.clone() } };
+        let address = writer.written().as_ptr() as usize;
+        let lead = (position as usize).wrapping_sub(address) % ALIGNMENT;
+        if least + lead <= capacity && capacity >= ALIGNED_MIN {
+            writer.extend(&[0; ALIGNMENT][..lead]);
+            writer.chunk.lead = lead;
+        }
+        writer
     }
 
     /// Bytes given out and not yet dropped.
@@ -56,6 +73,9 @@ impl ChunkPool {
         self.idle.lock().len() * Self::CHUNK_BYTES
     }
 }
+
+/// Shorter memory lies anywhere: it is copied sooner than written by itself.
+const ALIGNED_MIN: usize = 64 << 10;
 
 /// None where the system gives no more mappings: the allocator may still have memory.
 fn map() -> Option<MmapMut> {
@@ -80,12 +100,12 @@ impl ChunkWriter {
 
     /// Bytes that still fit.
     pub fn room(&self) -> usize {
-        self.chunk.capacity - self.written().len()
+        self.chunk.capacity - self.chunk.lead - self.written().len()
     }
 
     /// What was written so far.
     pub fn written(&self) -> &[u8] {
-        self.chunk.memory.written()
+        self.chunk.as_ref()
     }
 
     /// Writes on.
@@ -135,13 +155,15 @@ impl Memory {
 #[derive(Debug)]
 struct Chunk {
     memory: Memory,
+    /// Unused bytes before the first.
+    lead: usize,
     capacity: usize,
     pool: Arc<ChunkPool>,
 }
 
 impl AsRef<[u8]> for Chunk {
     fn as_ref(&self) -> &[u8] {
-        self.memory.written()
+        &self.memory.written()[self.lead..]
     }
 }
 
@@ -165,7 +187,7 @@ mod tests {
     #[test]
     fn a_chunk_returns_when_its_last_slice_is_dropped_and_not_before() {
         let pool = ChunkPool::new(2 << 20);
-        let mut writer = pool.take(ChunkPool::CHUNK_BYTES);
+        let mut writer = pool.take(ChunkPool::CHUNK_BYTES, 0, 0);
         writer.extend(b"abc");
         let bytes = writer.freeze();
         let slice = bytes.slice(1..2);
@@ -175,19 +197,38 @@ mod tests {
         drop(slice);
         assert_eq!((pool.idle(), pool.in_use()), (2 << 20, 0));
 
-        let again = pool.take(ChunkPool::CHUNK_BYTES);
+        let again = pool.take(ChunkPool::CHUNK_BYTES, 0, 0);
         assert_eq!((pool.idle(), again.room()), (0, 2 << 20), "reused, and empty again");
     }
 
     #[test]
     fn the_pool_keeps_no_more_than_it_may_and_no_odd_sizes() {
         let pool = ChunkPool::new(2 << 20);
-        let odd = pool.take(100);
+        let odd = pool.take(100, 100, 7);
         assert_eq!(odd.capacity(), 100);
-        let chunks = [pool.take(ChunkPool::CHUNK_BYTES), pool.take(ChunkPool::CHUNK_BYTES)];
+        let chunks = [pool.take(ChunkPool::CHUNK_BYTES, 0, 0), pool.take(ChunkPool::CHUNK_BYTES, 0, 0)];
         drop(odd);
         assert_eq!(pool.idle(), 0);
         drop(chunks);
         assert_eq!((pool.idle(), pool.in_use()), (2 << 20, 0));
+    }
+
+    #[test]
+    fn memory_lies_where_its_place_in_the_object_is_unless_what_must_fit_would_not() {
+        let pool = ChunkPool::new(0);
+        for length in [ChunkPool::CHUNK_BYTES, ALIGNED_MIN, 3 * ChunkPool::CHUNK_BYTES + 1] {
+            for position in [0, 1, 4095, 4096, 5_000_001_u64] {
+                let mut writer = pool.take(length, 1000, position);
+                writer.extend(b"abc");
+                assert_eq!(writer.written(), b"abc");
+                let address = writer.written().as_ptr() as u64;
+                assert_eq!(address % ALIGNMENT as u64, position % ALIGNMENT as u64, "{length} at {position}");
+                let room = writer.room();
+                writer.extend(&vec![7; room]);
+                assert_eq!((writer.room(), writer.freeze().len()), (0, room + 3));
+            }
+        }
+        let whole = pool.take(ChunkPool::CHUNK_BYTES, ChunkPool::CHUNK_BYTES, 5);
+        assert_eq!(whole.room(), ChunkPool::CHUNK_BYTES);
     }
 }

@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::chunk::ChunkPool;
+use super::chunk::{ALIGNMENT, ChunkPool};
 use super::open_object::{OpenObject, StreamSink};
 use crate::block_ref::{BlockRef, LaneRef};
 use crate::ids::{LaneId, LaneNumber, Nonce};
@@ -157,17 +157,18 @@ impl std::fmt::Debug for SinkHandle {
 }
 
 /// The most memory that the object of `open` can take: what to reserve before it is cut. At the end of a chunk less
-/// than the largest append is left unused.
+/// than the largest append is left unused, at its beginning less than [`ALIGNMENT`].
 pub fn capacity_max(open: &OpenObject) -> u64 {
     let chunk = ChunkPool::CHUNK_BYTES as u64;
     let blocks = blocks_max(open) as u64;
     let total = HEADER_LEN as u64 + open.bytes + index_and_footer_len(blocks as usize) as u64;
-    if total <= chunk {
-        return total;
+    let lead = ALIGNMENT as u64;
+    if total <= chunk - lead {
+        return total + lead;
     }
-    let unused = (open.largest as u64).min(chunk);
-    let chunks = total / (chunk - unused.min(chunk / 2)) + 1;
-    total + chunks * unused
+    let largest = open.largest as u64;
+    let chunks = total / (chunk - lead - largest.min((chunk - lead) / 2)) + 1;
+    total + chunks * (largest + lead).min(chunk)
 }
 
 /// At least as many blocks as the cut can make.

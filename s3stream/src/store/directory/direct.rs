@@ -1,27 +1,31 @@
 //! Writing past the page cache (O_DIRECT): what is written here is in the tail, and a copy of it in the page cache costs
 //! more than all else that a broker does with it: 1.2 to 2.2 CPU·s per GiB on fresh pages, against 0.2.
 //!
-//! The kernel asks for aligned memory, offsets and lengths. Bodies are gathered in an aligned buffer; what is left over at
-//! the end of one is written as other files are. Where a file system does not do it, nothing is lost: the caller writes
+//! The kernel asks for aligned memory, offsets and lengths. What lies in memory as it will lie in the file is written from
+//! there (chunks of an object do: [`crate::wal::chunk`]); the rest, and what is between two of them, is gathered in an aligned
+//! buffer. What is left over at the end of a body is written as other files are. Where a file system does not do it, nothing is lost: the caller writes
 //! everything in the usual way.
 //!
 //! A disk does one thing at a time: behind a merge's 64 MiB a producer's 4 KiB would wait for 200 ms. So what nobody waits
 //! for is written in small pieces, each of which gives way to what somebody waits for ([`Precedence`]).
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use rustix::fs::OFlags;
 
+use super::disk::write_slices;
 use crate::store::PutPayload;
+use crate::wal::chunk::ALIGNMENT;
 
 /// Shorter bodies go through the page cache: up to here two writes take longer than one copy.
 pub(super) const DIRECT_MIN: usize = 256 << 10;
-/// Memory, offset and length are multiples of this: no less than the block size of any disk.
-const ALIGNMENT: usize = 4096;
+/// Shorter than this is copied rather than written as a slice of its own.
+const AS_IT_LIES_MIN: usize = 64 << 10;
 /// Bytes of one write. The disk is idle between two.
 const BUFFER_BYTES: usize = 4 << 20;
 /// Bytes of one write that others wait behind: some milliseconds.
@@ -118,29 +122,67 @@ fn write_through(
     buffer: &mut [u8],
     giving_way: Option<&Precedence>,
 ) -> io::Result<()> {
-    let mut write = |bytes: &[u8]| {
+    let mut write = |pieces: &[Piece<'_>], buffer: &[u8]| {
         giving_way.inspect(|precedence| precedence.give_way());
-        file.write_all(bytes)
+        let slices = pieces.iter().map(|piece| match piece {
+            Piece::AsItLies(bytes) => IoSlice::new(bytes),
+            Piece::Gathered(range) => IoSlice::new(&buffer[range.clone()]),
+        });
+        write_slices(file, &mut slices.filter(|slice| !slice.is_empty()).collect::<Vec<_>>())
     };
-    let mut filled = 0;
+    // Of one write: its pieces, its bytes, and those of them in the buffer. Every write but the last is as long as the buffer, so
+    // that `bytes` has the remainder that the position in the file has.
+    let (mut pieces, mut bytes, mut gathered) = (Vec::new(), 0, 0);
     for part in body.iter() {
         let mut rest = &part[..];
         while !rest.is_empty() {
-            let (now, later) = rest.split_at(rest.len().min(buffer.len() - filled));
-            buffer[filled..filled + now.len()].copy_from_slice(now);
-            filled += now.len();
+            let room = buffer.len() - bytes;
+            let to_page = bytes.next_multiple_of(ALIGNMENT) - bytes;
+            let congruent = (rest.as_ptr() as usize).wrapping_sub(bytes).is_multiple_of(ALIGNMENT);
+            let as_it_lies = congruent && rest.len() >= to_page + AS_IT_LIES_MIN;
+            let length = match as_it_lies {
+                true if to_page == 0 => rest.len() - rest.len() % ALIGNMENT,
+                true => to_page,
+                false => rest.len(),
+            };
+            let (now, later) = rest.split_at(length.min(room));
+            if as_it_lies && to_page == 0 {
+                pieces.push(Piece::AsItLies(now));
+            } else {
+                let range = gathered..gathered + now.len();
+                buffer[range.clone()].copy_from_slice(now);
+                gathered = range.end;
+                match pieces.last_mut() {
+                    Some(Piece::Gathered(before)) => before.end = range.end,
+                    _ => pieces.push(Piece::Gathered(range)),
+                }
+            }
+            bytes += now.len();
             rest = later;
-            if filled == buffer.len() {
-                write(buffer)?;
-                filled = 0;
+            if bytes == buffer.len() {
+                write(&pieces, buffer)?;
+                pieces.clear();
+                (bytes, gathered) = (0, 0);
             }
         }
     }
-    let whole = filled - filled % ALIGNMENT;
-    write(&buffer[..whole])?;
+    // What lies as it is has whole pages: what is left over was gathered last.
+    let left_over = gathered - bytes % ALIGNMENT..gathered;
+    if let Some(Piece::Gathered(last)) = pieces.last_mut() {
+        last.end = left_over.start;
+    }
+    write(&pieces, buffer)?;
     let flags = rustix::fs::fcntl_getfl(file.as_fd())?;
     rustix::fs::fcntl_setfl(file.as_fd(), flags - OFlags::DIRECT)?;
-    file.write_all(&buffer[whole..filled])
+    file.write_all(&buffer[left_over])
+}
+
+/// Of one write.
+enum Piece<'a> {
+    /// Whole pages of the body, aligned in memory as in the file.
+    AsItLies(&'a [u8]),
+    /// What was copied to here in the buffer.
+    Gathered(Range<usize>),
 }
 
 #[cfg(test)]
@@ -150,6 +192,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::wal::chunk::ChunkPool;
 
     #[test]
     fn a_body_of_any_length_and_parts_is_what_is_read() {
@@ -178,6 +221,39 @@ mod tests {
             }
         }
         assert_eq!(writer.0.lock().len(), 1, "one buffer served all");
+    }
+
+    #[test]
+    fn what_lies_in_memory_as_it_will_in_the_file_is_written_from_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let pool = ChunkPool::new(0);
+        let lengths = [
+            [100_001, 5 << 20, 7],
+            [4096, 70_000, 4096],
+            [65_535, 65_537, 65_536],
+            [1, (2 << 20) - 1, 1 << 20],
+        ];
+        for (n, lengths) in lengths.into_iter().enumerate() {
+            let mut position = 0;
+            let parts = lengths.map(|length| {
+                let mut chunk = pool.take(length.max(64 << 10), length, position);
+                let content: Vec<u8> = (0..length).map(|at| (at as u64 + position) as u8 % 251).collect();
+                chunk.extend(&content);
+                position += length as u64;
+                chunk.freeze()
+            });
+            let content = parts.concat();
+            let path = directory.path().join(n.to_string());
+            let mut options = File::options();
+            options.create_new(true).write(true).custom_flags(OFlags::DIRECT.bits() as i32);
+            let Ok(mut file) = options.open(&path) else { return };
+            // What is copied is seen in the buffer.
+            let mut buffer = Aligned::new();
+            write_through(&mut file, &parts.iter().cloned().collect(), buffer.bytes(), None).unwrap();
+            assert!(std::fs::read(&path).unwrap() == content, "{lengths:?}");
+            let copied = buffer.bytes().iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            assert!(copied < 3 * (AS_IT_LIES_MIN + 2 * ALIGNMENT), "{lengths:?}: copied {copied}");
+        }
     }
 
     #[test]

@@ -514,7 +514,8 @@ fn write_all(file: &mut File, body: &PutPayload) -> io::Result<()> {
     write_slices(file, &mut slices)
 }
 
-fn write_slices(file: &mut File, mut rest: &mut [IoSlice<'_>]) -> io::Result<()> {
+/// Writes all of these.
+pub(super) fn write_slices(file: &mut File, mut rest: &mut [IoSlice<'_>]) -> io::Result<()> {
     while !rest.is_empty() {
         match file.write_vectored(rest) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
