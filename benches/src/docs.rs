@@ -74,6 +74,9 @@ defaults, when it is in the page cache.
 Every record is 1 KiB of random bytes; acks=all; everything else is librdkafka's default unless a row says otherwise. CPU
 time is that of the broker's process; where the store is a process of its own, its CPU time has rows of its own.
 
+Before anything is measured every broker takes in as much as it keeps in memory (a quarter of the machine's, 8 GiB at most) and a
+warm-up of 1 GiB. A broker that has just started pays for each page of memory once: see *fill* in `--help`.
+
 - **Produce**: 4 partitions, as fast as the client can. **16 KiB requests** are what the Java client's default
   `batch.size` makes. **1 KiB requests** hold one record each and go to 1,000 partitions in turn.
 - **Warm replay**: from offset 0, what was just produced.
@@ -82,7 +85,7 @@ time is that of the broker's process; where the store is a process of its own, i
 - **Restart after kill -9**: with the stated amount in the log, to the first answered Metadata, and until every partition
   answers its end offset; that nothing acknowledged is missing is checked.
 
-`cargo bench-e2e --help` says how to measure a broker that runs already, and `cargo bench -p aquifer-benches` measures the hot
+`cargo bench-e2e -- --help` says how to measure a broker that runs already, and `cargo bench -p aquifer-benches` measures the hot
 pure pieces alone.
 ";
     page

@@ -18,9 +18,7 @@ pub fn facts(peers: &[PeerKind]) -> Vec<Fact> {
     let processor =
         line_of("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let memory = line_of("/proc/meminfo", "MemTotal")
-        .and_then(|kib| kib.split_whitespace().next()?.parse::<u64>().ok())
-        .map(|kib| format!(", {} GiB of memory", (kib + (1 << 19)) >> 20));
+    let memory = memory_kib().map(|kib| format!(", {} GiB of memory", (kib + (1 << 19)) >> 20));
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut facts = vec![
         ("machine", format!("{cores} cores of {processor}{}", memory.unwrap_or_default())),
@@ -49,6 +47,15 @@ pub fn facts(peers: &[PeerKind]) -> Vec<Fact> {
         facts.extend(version.map(|v| ("Tansu", v.trim_start_matches("tansu ").to_owned())));
     }
     facts
+}
+
+/// MiB of memory of this machine; 0 where nothing says it.
+pub fn memory_mib() -> u64 {
+    memory_kib().unwrap_or_default() >> 10
+}
+
+fn memory_kib() -> Option<u64> {
+    line_of("/proc/meminfo", "MemTotal")?.split_whitespace().next()?.parse().ok()
 }
 
 /// How busy the machine is, to be asked before a run: what others did shows in its times.

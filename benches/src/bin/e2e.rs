@@ -43,6 +43,9 @@ struct Arguments {
     /// MiB to produce and replay under measurement.
     #[arg(long)]
     size_mib: Option<u64>,
+    /// MiB that use all memory that a broker takes, before the warm-up.
+    #[arg(long)]
+    fill_mib: Option<u64>,
     /// MiB of warm-up before it.
     #[arg(long)]
     warm_up_mib: Option<u64>,
@@ -140,6 +143,7 @@ fn run(arguments: &Arguments) -> Result<()> {
 fn plan(arguments: &Arguments) -> Plan {
     let mut plan = if arguments.quick { Plan::quick() } else { Plan::full() };
     plan.size_mib = arguments.size_mib.unwrap_or(plan.size_mib);
+    plan.fill_mib = arguments.fill_mib.unwrap_or(plan.fill_mib);
     plan.warm_up_mib = arguments.warm_up_mib.unwrap_or(plan.warm_up_mib);
     plan.small_requests_mib = arguments.small_requests_mib.unwrap_or(plan.small_requests_mib);
     plan.restart_mib = arguments.restart_mib.unwrap_or(plan.restart_mib);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::client::{self, Load, Payloads, Produced, RECORD_BYTES};
+use crate::machine;
 use crate::peers::Peer;
 use crate::report::{Figure, figure};
 
@@ -26,9 +27,16 @@ pub const MIB: u64 = 1 << 20;
 /// See [`MIB`].
 pub const GIB: u64 = 1 << 30;
 
+/// On a machine with more than 32 GiB a broker's budget is to be set, or it is measured while it fills.
+const FILL_MIB_MAX: u64 = 8 << 10;
+
 /// How much work each measurement gets.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// MiB produced before that: a broker that has run for a while has used all memory that it takes, and memory that is
+    /// touched for the first time costs more than anything that is done with it. A quarter of the machine's, at most
+    /// [`FILL_MIB_MAX`].
+    pub fill_mib: u64,
     /// MiB produced before anything is measured.
     pub warm_up_mib: u64,
     /// MiB produced and replayed under measurement.
@@ -49,6 +57,7 @@ impl Plan {
     /// What the published figures are made with.
     pub fn full() -> Plan {
         Plan {
+            fill_mib: (machine::memory_mib() / 4).min(FILL_MIB_MAX),
             warm_up_mib: 1024,
             size_mib: 2048,
             small_requests_mib: 1024,
@@ -62,6 +71,7 @@ impl Plan {
     /// A look in about a minute a peer; figures of the JVM are worse than when it is warm.
     pub fn quick() -> Plan {
         Plan {
+            fill_mib: 0,
             warm_up_mib: 256,
             size_mib: 512,
             small_requests_mib: 256,

@@ -11,6 +11,8 @@ use crate::report::Figure;
 
 /// Partitions of the produce and replay topics.
 pub const PARTITIONS: i32 = 4;
+/// The topic of what only uses memory.
+const FILL: &str = "bench-fill";
 /// The topic of the warm-up.
 pub const WARM_UP: &str = "bench-warm-up";
 /// The topic of the measured records.
@@ -21,8 +23,12 @@ const WARM_UP_SHARE: u64 = 4;
 /// librdkafka sends one batch per request, so that this bounds the request, too.
 const JAVA_BATCH_SIZE: &[(&str, &str)] = &[("batch.size", "16384")];
 
-/// Fills the warm-up topic; everything after it runs on a warm broker.
+/// Fills memory and the warm-up topic; everything after it runs on a warm broker.
 pub fn warm_up(run: &mut Run<'_>) -> Result<()> {
+    if run.plan.fill_mib > 0 {
+        client::create_topic(&run.peer.bootstrap, FILL, PARTITIONS)?;
+        run.produce("fill", &load(FILL, run.plan.fill_mib, &[]))?;
+    }
     client::create_topic(&run.peer.bootstrap, WARM_UP, PARTITIONS)?;
     run.produce("warm-up", &load(WARM_UP, run.plan.warm_up_mib, &[]))?;
     Ok(())
