@@ -172,7 +172,13 @@ impl World {
             }
         }
         let id = self.fresh(proposer.seq);
-        Some((proposer.seq, upload(of.seq, (from, trim), id, &parts)))
+        Some((
+            proposer.seq,
+            match a / 5 % 3 {
+                0 => any_adoption(of.seq, (from, trim), id, &parts, c),
+                _ => upload(of.seq, (from, trim), id, &parts),
+            },
+        ))
     }
 
     /// Two neighbours in the order of ids, or all; split between two objects, runs cut in two now and then.
@@ -309,6 +315,34 @@ impl World {
         }
         self.condemned.extend(after.objects().filter(|(_, s)| s.is_condemned()).map(|(object, _)| object));
     }
+}
+
+/// The same of an upload, where it lies: in one object of the lane or two, which may be none of its turn.
+fn any_adoption(
+    of: u64,
+    (from, trim): (u64, u64),
+    id: ObjectId,
+    parts: &[ObjectPart],
+    c: u64,
+) -> StorageRecord {
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    for part in parts.iter().map(|part| ObjectPart { checkpoint: false, ..*part }) {
+        let middle = if c.is_multiple_of(2) { part.end } else { part.start + (part.end - part.start) / 2 };
+        let halves = [ObjectPart { end: middle, ..part }, ObjectPart { start: middle, ..part }];
+        for (object, half) in [&mut first, &mut second].into_iter().zip(halves) {
+            object.extend((half.start < half.end).then_some(half));
+        }
+    }
+    let mut objects = vec![(from + c / 2 % 2, &first[..])];
+    if !second.is_empty() {
+        objects.push((from + 1 + c / 4 % 2, &second[..]));
+    }
+    let states: Vec<ObjectPart> = parts
+        .iter()
+        .filter(|part| part.checkpoint)
+        .map(|part| ObjectPart { start: part.end, bytes: 0, max_timestamp: -1, ..*part })
+        .collect();
+    adopt_objects(of, (from, trim), &objects, (!states.is_empty()).then_some((id, &states)))
 }
 
 /// What is kept below `base` is covered, but for what was lost by name, or sealed and trimmed past.

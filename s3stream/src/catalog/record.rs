@@ -186,7 +186,7 @@ pub enum StorageRecord {
         objects: Vec<(NewObject, Vec<ObjectPart>)>,
     },
     /// Id 20: As [`StorageRecord::LaneUploaded`], of lane objects that stay where they are: from now on the catalog refers to
-    /// them. Several adoptions of one trim have `trim` = `from` in all but the last.
+    /// them. The trim passes them in the same record.
     LaneAdopted {
         /// Whose lane.
         incarnation: Incarnation,

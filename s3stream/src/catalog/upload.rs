@@ -74,9 +74,9 @@ impl Catalog {
                 Some(number) => {
                     let theirs = (object.id.incarnation, object.store) == (incarnation, lane.store);
                     let there = number >= from && lane.lost.binary_search(&number).is_err();
-                    // Above the trim only while it does not move: then the next record of this upload does it.
-                    let ends = number < trim || trim == from;
-                    if !(ascending && theirs && there && ends) || self.object(object.id).is_some() {
+                    // Whoever seals or recovers the lane reads it from the trim on, and takes a number that is missing for
+                    // its end: what may be deleted one day is below. So it is never adopted twice either.
+                    if !(ascending && theirs && there && number < trim) || self.object(object.id).is_some() {
                         return Err(Illegal::NotIntroducible(object.id));
                     }
                     check_order(object.id, parts, |_| false)?;

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::plan::{PlannedObject, SourceIndex, plan};
+use super::plan::{PARTS_MAX, PlannedObject, SourceIndex, plan};
 use super::{CatalogJournal, Checkpoints, UploadSink};
 use crate::block_ref::LaneRef;
 use crate::budget::{Budget, Class};
@@ -377,6 +377,8 @@ impl Uploader {
         below: LaneNumber,
     ) -> Result<Batch, RoundError> {
         let mut batch = Batch { to: lane.trim, ..Batch::default() };
+        // Objects and parts that one record has to list for what is adopted.
+        let mut listed = 0;
         while batch.to < below && batch.bytes < self.dials.bytes {
             let number = batch.to;
             if lane.lost.binary_search(&number).is_ok() {
@@ -389,7 +391,13 @@ impl Uploader {
                 None => self.fetch(lane, number).await?,
             };
             match self.adoptable(catalog, lane, number, &source) {
-                Some(planned) if batch.adopted.len() == batch.sources.len() => batch.adopted.push(planned),
+                Some(planned) if batch.adopted.len() == batch.sources.len() => {
+                    listed += planned.parts.len() + 1;
+                    if listed > PARTS_MAX && !batch.adopted.is_empty() {
+                        break;
+                    }
+                    batch.adopted.push(planned);
+                }
                 // A few small ones before it are worth no object of their own: it goes with them.
                 Some(_) if batch.adopted.is_empty() && batch.bytes < self.dials.bytes / 16 => {}
                 None if batch.adopted.is_empty() => {}
