@@ -344,9 +344,11 @@ impl Partition {
         self.state.lock().blocks.floor()
     }
 
-    /// Blocks that may hold the first record at or after `timestamp`, in offset order.
-    pub fn blocks_from_timestamp(&self, timestamp: i64) -> Vec<BlockRef> {
-        self.state.lock().blocks.blocks_from_timestamp(timestamp).collect()
+    /// Blocks that may hold the first record at or after `timestamp`, in offset order, and where those begin that this
+    /// partition knows: below is history.
+    pub fn blocks_from_timestamp(&self, timestamp: i64) -> (u64, Vec<BlockRef>) {
+        let blocks = &self.state.lock().blocks;
+        (blocks.floor(), blocks.blocks_from_timestamp(timestamp).collect())
     }
 
     /// The block that holds the record with the largest timestamp.

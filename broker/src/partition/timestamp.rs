@@ -42,19 +42,41 @@ pub async fn first_from(
     partition: &Partition,
     timestamp: i64,
 ) -> Result<Option<TimestampedOffset>, LookupError> {
-    if let Some(found) = first_in_history(broker, partition, timestamp).await? {
-        return Ok(Some(found));
-    }
-    first_with(partition, timestamp, |block| read(broker.clone(), block)).await
+    let in_history = |from, below| first_in_history(broker, partition, timestamp, (from, below));
+    first_of_all(partition, timestamp, in_history, |block| read(broker.clone(), block)).await
 }
 
-/// The same, of what objects hold and the partition does not know.
+/// What is below the blocks that the partition knows, then these. Reading takes time, in which what was uploaded leaves
+/// the partition: that is looked up as well, or the records in between would be passed over.
+async fn first_of_all<H: Future<Output = Found>, F: Future<Output = Result<Bytes, LookupError>>>(
+    partition: &Partition,
+    timestamp: i64,
+    in_history: impl Fn(u64, u64) -> H,
+    read: impl Fn(BlockRef) -> F,
+) -> Found {
+    let mut seen = 0;
+    loop {
+        let (below, blocks) = partition.blocks_from_timestamp(timestamp);
+        if below <= seen {
+            return first_with(partition, blocks, timestamp, read).await;
+        }
+        if let Some(found) = in_history(seen, below).await? {
+            return Ok(Some(found));
+        }
+        seen = below;
+    }
+}
+
+type Found = Result<Option<TimestampedOffset>, LookupError>;
+
+/// The same, of what objects hold of some offsets that the partition does not know.
 async fn first_in_history(
     broker: &Arc<Broker>,
     partition: &Partition,
     timestamp: i64,
-) -> Result<Option<TimestampedOffset>, LookupError> {
-    let (ranges, log_start) = (history(broker, partition), partition.offsets().log_start);
+    (from, below): (u64, u64),
+) -> Found {
+    let (ranges, log_start) = (history(broker, partition, from, below), partition.offsets().log_start);
     for at in ranges.iter().filter(|at| at.range.max_timestamp >= timestamp) {
         for block in blocks_of(broker, partition, at).await? {
             if block.max_timestamp < timestamp {
@@ -77,7 +99,7 @@ pub async fn max(
 ) -> Result<Option<TimestampedOffset>, LookupError> {
     // The log start lies below all that the partition knows itself, so none of these blocks straddles it.
     let recent = max_with(partition, |block| read(broker.clone(), block)).await?;
-    let ranges = history(broker, partition);
+    let ranges = history(broker, partition, 0, partition.history_below());
     let above = |best: Option<TimestampedOffset>| best.map_or(-1, |found| found.timestamp);
     // Of equal ones the first: history comes before.
     let mut best: Option<TimestampedOffset> = None;
@@ -96,13 +118,15 @@ pub async fn max(
     Ok(if above(best) >= above(recent) { best.or(recent) } else { recent })
 }
 
-/// What objects hold of a partition below what it knows itself, oldest first.
-fn history(broker: &Broker, partition: &Partition) -> Vec<RangeAt> {
-    let below = partition.history_below();
+/// What objects hold of these offsets of a partition, oldest first.
+fn history(broker: &Broker, partition: &Partition, from: u64, below: u64) -> Vec<RangeAt> {
     let image = broker.journal.image();
     let catalog = &image.inner.catalog;
     let ranges = catalog.stream(partition.stream).map(|state| state.ranges.clone());
-    let known = ranges.iter().flat_map(|ranges| ranges.iter()).filter(|range| range.start < below);
+    let known = ranges
+        .iter()
+        .flat_map(|ranges| ranges.iter())
+        .filter(|range| range.start < below && range.end > from);
     known.map(|range| catalog.range_at(range)).collect()
 }
 
@@ -116,10 +140,10 @@ async fn blocks_of(
 
 async fn first_with<F: Future<Output = Result<Bytes, LookupError>>>(
     partition: &Partition,
+    blocks: Vec<BlockRef>,
     timestamp: i64,
     read: impl Fn(BlockRef) -> F,
-) -> Result<Option<TimestampedOffset>, LookupError> {
-    let blocks = partition.blocks_from_timestamp(timestamp);
+) -> Found {
     // After the blocks: it never goes back, so that nothing is found that was deleted before.
     let log_start = partition.offsets().log_start;
     for block in blocks {
@@ -143,7 +167,7 @@ async fn max_with<F: Future<Output = Result<Bytes, LookupError>>>(
     // The log start lies in it: the record that it is in the index for may be gone, and a later block have a larger one
     // than what is left of it.
     let from = best.map_or(0, |b| b.timestamp.saturating_add(1));
-    match latest(&partition.blocks_from_timestamp(from), log_start) {
+    match latest(&partition.blocks_from_timestamp(from).1, log_start) {
         Some(block) => Ok(max_in(read(block).await?, log_start)?.or(best)),
         None => Ok(best),
     }
@@ -304,7 +328,8 @@ mod tests {
         }
 
         async fn first(&self, timestamp: i64) -> Option<(i64, i64)> {
-            let found = first_with(&self.partition, timestamp, self.read()).await.unwrap();
+            let nothing = |_, _| std::future::ready(Ok(None));
+            let found = first_of_all(&self.partition, timestamp, nothing, self.read()).await.unwrap();
             found.map(|f| (f.timestamp, f.offset))
         }
 
@@ -342,6 +367,28 @@ mod tests {
         let blocks: &[&[&[i64]]] = &[&[&[90, 90], &[20, 20]], &[&[30, 30]]];
         let times: Vec<i64> = blocks.iter().flat_map(|b| b.concat()).collect();
         Rig::new(TimestampType::LogAppendTime, blocks).is_exact_at_every_log_start(&times).await;
+    }
+
+    /// While one look-up reads history, an upload ends and its blocks leave the partition: what they hold is not passed over.
+    #[tokio::test]
+    async fn what_becomes_history_meanwhile_is_looked_up_there() {
+        let rig = Rig::new(TimestampType::CreateTime, &[&[&[10]], &[&[20]], &[&[30]], &[&[40]]]);
+        let partition = &rig.partition;
+        partition.uploaded(1, |_| false);
+        let in_history = |from: u64, below: u64| {
+            let asked: Vec<u64> = (from..below).collect();
+            // By the time it answers one more is history.
+            partition.uploaded(below + 1, |_| false);
+            let records = [10, 20, 30, 40].into_iter().zip(0..).filter(|(_, n)| asked.contains(n));
+            let found = records.map(|(timestamp, n)| TimestampedOffset {
+                timestamp,
+                offset: n as i64,
+                leader_epoch: 3,
+            });
+            std::future::ready(Ok(found.filter(|found| found.timestamp >= 15).min_by_key(|f| f.offset)))
+        };
+        let found = first_of_all(partition, 15, in_history, rig.read()).await.unwrap().unwrap();
+        assert_eq!((found.timestamp, found.offset), (20, 1));
     }
 
     #[tokio::test]
