@@ -8,6 +8,7 @@ use super::CleaningError;
 use super::filter::{Filter, Filtered};
 use super::offset_map::OffsetMapError;
 use super::read::{Batches, ReadFailed};
+use super::section::is_unchanged;
 use super::write::{Output, WriteFailed};
 
 /// Why a partition was not cleaned. Its log is as it was, or cleaner up to some object.
@@ -78,7 +79,7 @@ impl<'a> Round<'a> {
         while let Some(batch) = batches.next().await? {
             let filtered = filter.filter(&batch)?;
             if let Some(until) = skipped.take() {
-                if matches!(filtered, Filtered::Keep(_)) {
+                if is_unchanged(batch.header(), &filtered, last.end) {
                     skipped = Some(batch.header().next_offset());
                     continue;
                 }

@@ -269,3 +269,23 @@ async fn what_was_merged_or_trimmed_meanwhile_is_refused_and_nothing_is_lost() {
     assert!(error.is_of_storage() && error.to_string().contains("is in epoch 0, not 7"), "{error}");
     assert_eq!(offsets(&rig.told().await), (10..20).collect::<Vec<_>>());
 }
+
+/// The last batch of a section stays as a header, though nobody asks for it. It changes nothing the next time.
+#[tokio::test]
+async fn what_was_emptied_at_the_end_of_a_section_is_not_written_again() {
+    let rig = Rig::new().await;
+    for number in 0..4 {
+        let base = number as i64 * 20;
+        rig.upload(number, &[batch(base, false), batch(base + 10, true)]).await;
+    }
+    let newest: Vec<(String, i64)> = (0..10).map(|n| (format!("r{n}"), 70 + n)).collect();
+    let newest: Vec<(&str, i64)> = newest.iter().map(|(key, offset)| (&key[..], *offset)).collect();
+    assert_eq!(rig.clean(&newest, 3 << 10).await.unwrap(), [true, true]);
+    let (state, put) = (rig.state(), rig.objects_put().await);
+    // A section that one object holds, and one that it would not.
+    for object_bytes in [2 << 10, 1 << 10] {
+        let changed = rig.clean(&newest, object_bytes).await.unwrap();
+        assert!(changed.iter().all(|changed| !changed), "{object_bytes}: {changed:?}");
+        assert_eq!((rig.state(), rig.objects_put().await), (state.clone(), put), "{object_bytes}");
+    }
+}

@@ -86,6 +86,16 @@ fn runs(stream: StreamId, ranges: &[StreamRange]) -> VecDeque<ObjectPart> {
     runs
 }
 
+/// Is what a run that ends at `run_end` keeps of a batch what there is? The last one of a run may have lost its records in an
+/// earlier round: nobody but the run asks for its header, and it stays as it is.
+pub fn is_unchanged(header: &BatchHeader, filtered: &Filtered, run_end: u64) -> bool {
+    match filtered {
+        Filtered::Keep(_) => true,
+        Filtered::Drop => header.record_count == 0 && header.next_offset() == run_end as i64,
+        Filtered::Rewrite(_) | Filtered::KeepEmpty(_) => false,
+    }
+}
+
 /// An object, and the parts of the record that are in it.
 pub type Written = (Composed, Vec<ObjectPart>);
 
@@ -126,15 +136,12 @@ impl SectionWriter {
             return Err(SectionError::OutOfPlace { base_offset, next_offset, expected, end });
         }
         let ends_run = next_offset == run.end as i64;
+        self.changed |= !is_unchanged(header, filtered, run.end);
         let bytes = match filtered {
             Filtered::Keep(bytes) | Filtered::Rewrite(bytes) | Filtered::KeepEmpty(bytes) => bytes.clone(),
             Filtered::Drop if ends_run => emptied(header),
-            Filtered::Drop => {
-                self.changed = true;
-                return Ok(());
-            }
+            Filtered::Drop => return Ok(()),
         };
-        self.changed |= !matches!(filtered, Filtered::Keep(_));
         let kept = BatchHeader::parse(&bytes).ok().filter(|kept| kept.record_count > 0);
         let max_timestamp = kept.map_or(NO_TIMESTAMP, |kept| kept.max_timestamp);
         let entry = IndexEntry {
