@@ -10,6 +10,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use memmap2::MmapMut;
 use parking_lot::Mutex;
 
 /// Buffers that wait for their next use.
@@ -21,16 +22,24 @@ pub struct BufferPool {
 
 #[derive(Debug, Default)]
 struct Idle {
-    by_size: BTreeMap<usize, Vec<Vec<u8>>>,
+    by_size: BTreeMap<usize, Vec<Memory>>,
     bytes: usize,
 }
 
 /// Sizes are multiples of this.
 const GRAIN_BYTES: usize = 64 << 10;
+/// From here on memory is mapped.
+const HUGE_PAGE_BYTES: usize = 2 << 20;
 /// Shorter ones are not pooled.
 pub const POOLED_BYTES_MIN: usize = 64 << 10;
 /// Longer ones are not pooled either: few of them would displace all others.
-pub const POOLED_BYTES_MAX: usize = 4 << 20;
+pub const POOLED_BYTES_MAX: usize = (8 << 20) + GRAIN_BYTES;
+
+/// Memory for `length` bytes, which are pooled. Few sizes, an eighth apart at most: lengths that differ a little use the same memory.
+fn size_of(length: usize) -> usize {
+    let grain = (length.next_power_of_two() / 16).max(GRAIN_BYTES);
+    length.next_multiple_of(grain).min(POOLED_BYTES_MAX)
+}
 
 impl BufferPool {
     /// A pool that keeps at most `idle_bytes_max` bytes.
@@ -38,13 +47,13 @@ impl BufferPool {
         Arc::new(BufferPool { idle: Mutex::default(), idle_bytes_max })
     }
 
-    /// A buffer of `length` bytes of any content. One that was used before may have a quarter more memory than that.
+    /// A buffer of `length` bytes of any content. Its memory may be an eighth more than that, or two grains.
     pub fn take(self: &Arc<Self>, length: usize) -> Buffer {
         let memory = if (POOLED_BYTES_MIN..=POOLED_BYTES_MAX).contains(&length) {
             let idle = self.idle.lock().take(length);
-            idle.unwrap_or_else(|| vec![0; length.next_multiple_of(GRAIN_BYTES)])
+            idle.unwrap_or_else(|| Memory::new(size_of(length)))
         } else {
-            vec![0; length]
+            Memory::Allocated(vec![0; length])
         };
         Buffer { memory, length, pool: self.clone() }
     }
@@ -54,8 +63,8 @@ impl BufferPool {
         self.idle.lock().bytes
     }
 
-    fn give_back(&self, memory: Vec<u8>) {
-        let size = memory.len();
+    fn give_back(&self, memory: Memory) {
+        let size = memory.bytes().len();
         if !(POOLED_BYTES_MIN..=POOLED_BYTES_MAX).contains(&size) {
             return;
         }
@@ -72,23 +81,23 @@ impl BufferPool {
 }
 
 impl Idle {
-    fn take(&mut self, length: usize) -> Option<Vec<u8>> {
-        let size = *self.by_size.range(length..=length + length / 4 + GRAIN_BYTES).next()?.0;
+    fn take(&mut self, length: usize) -> Option<Memory> {
+        let size = *self.by_size.range(length..=size_of(length)).next()?.0;
         self.remove_one(size)
     }
 
-    fn remove_one(&mut self, size: usize) -> Option<Vec<u8>> {
+    fn remove_one(&mut self, size: usize) -> Option<Memory> {
         let of_size = self.by_size.get_mut(&size)?;
         let memory = of_size.pop();
         if of_size.is_empty() {
             self.by_size.remove(&size);
         }
-        self.bytes -= memory.as_ref().map_or(0, Vec::len);
+        self.bytes -= memory.as_ref().map_or(0, |_| size);
         memory
     }
 
     /// Lets go of buffers of other sizes, so that a new size of traffic displaces the one before.
-    fn make_room(&mut self, size: usize, bytes_max: usize) -> Vec<Vec<u8>> {
+    fn make_room(&mut self, size: usize, bytes_max: usize) -> Vec<Memory> {
         let mut displaced = Vec::new();
         while self.bytes + size > bytes_max {
             let Some(other) = self.by_size.keys().copied().rev().find(|other| *other != size) else { break };
@@ -98,11 +107,53 @@ impl Idle {
     }
 }
 
+/// All of it is initialized: what is used again is not cleared.
+#[derive(Debug)]
+enum Memory {
+    Allocated(Vec<u8>),
+    /// Asks for huge pages, as the memory of objects does ([`crate::wal::chunk`]): a cache of gigabytes is touched once from end
+    /// to end, and the page faults were a third of what a cold replay cost.
+    Mapped {
+        map: MmapMut,
+        size: usize,
+    },
+}
+
+impl Memory {
+    fn new(size: usize) -> Memory {
+        if size < HUGE_PAGE_BYTES {
+            return Memory::Allocated(vec![0; size]);
+        }
+        // Whole huge pages lie where huge pages begin. What is mapped and never touched costs nothing. Where the system gives
+        // no more mappings, the allocator may still have memory.
+        let Ok(map) = MmapMut::map_anon(size.next_multiple_of(HUGE_PAGE_BYTES)) else {
+            return Memory::Allocated(vec![0; size]);
+        };
+        // A wish, for those that are filled. What came of it is the system's affair.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise_range(memmap2::Advice::HugePage, 0, size - size % HUGE_PAGE_BYTES);
+        Memory::Mapped { map, size }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Memory::Allocated(memory) => memory,
+            Memory::Mapped { map, size } => &map[..*size],
+        }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Memory::Allocated(memory) => memory,
+            Memory::Mapped { map, size } => &mut map[..*size],
+        }
+    }
+}
+
 /// A buffer while it is filled. Goes back to its pool when dropped, frozen or not.
 #[derive(Debug)]
 pub struct Buffer {
-    /// All of it is initialized: what is used again is not cleared.
-    memory: Vec<u8>,
+    memory: Memory,
     length: usize,
     pool: Arc<BufferPool>,
 }
@@ -118,13 +169,13 @@ impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.memory[..self.length]
+        &self.memory.bytes()[..self.length]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.memory[..self.length]
+        &mut self.memory.bytes_mut()[..self.length]
     }
 }
 
@@ -136,7 +187,7 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        self.pool.give_back(std::mem::take(&mut self.memory));
+        self.pool.give_back(std::mem::replace(&mut self.memory, Memory::Allocated(Vec::new())));
     }
 }
 
@@ -168,8 +219,11 @@ mod tests {
         drop(pool.take(1 << 20));
         let small = pool.take(200 * KIB);
         assert_eq!(pool.idle_bytes(), 1 << 20, "a MiB is not pinned by 200 KiB");
-        drop((small, pool.take(1), pool.take(5 << 20)));
+        drop((small, pool.take(1), pool.take(9 << 20)));
         assert_eq!(pool.idle_bytes(), (1 << 20) + 256 * KIB);
+        let large = BufferPool::new(16 << 20);
+        drop(large.take((8 << 20) + 4096));
+        assert_eq!(large.idle_bytes(), POOLED_BYTES_MAX, "the longest that is pooled is kept");
     }
 
     #[test]

@@ -11,6 +11,8 @@
 //! - [`catalog`]: which lanes and streams exist and who may write them (pure).
 //! - [`journal`]: the numbered log of commits that carries the catalog, generic over its records.
 
+#![forbid(unsafe_code)]
+
 pub mod block_ref;
 pub mod budget;
 pub mod buffers;

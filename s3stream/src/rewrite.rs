@@ -119,7 +119,7 @@ impl Rewriter {
         let (store, key) = self.tables.key(first.lane, first.number);
         let damaged = |why: String| RewriteError::Damaged { key: key.clone(), why };
         let store = self.stores.get(store).ok_or_else(|| damaged("its store is not at hand".into()))?;
-        let get = || store.get_range(&key, first.position..end);
+        let get = || store.get_range_once(&key, first.position..end);
         let got = retry(&self.env, Some(PATIENCE), get).await.map_err(|error| damaged(error.to_string()))?;
         let got = got.ok_or_else(|| damaged("it is not there".into()))?;
         let wanted = end - first.position;

@@ -6,9 +6,14 @@
 //! moka evicts in batches and by default prefers what was read often, which keeps none of the newest blocks of a log;
 //! hence plain LRU, and its pending work after every insert (LIBRARIES §5: 1.1–1.25 × the cap, against 2–5 ×).
 
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
+use parking_lot::Mutex;
 
 use crate::block_ref::{BlockRef, LaneRef};
 use crate::budget::{Budget, ByteSemaphore, Class, Permit};
@@ -21,7 +26,7 @@ const OVERSHOOT_PERCENT: u64 = 15;
 /// Memory of an entry besides its bytes: key, `Bytes`, moka's own.
 const ENTRY_BYTES: usize = 256;
 
-/// What is loaded, kept and evicted as one: a block, or a small object whole.
+/// What is asked for and found by itself: a block, or a small object whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct UnitKey {
     lane: LaneRef,
@@ -36,19 +41,41 @@ impl UnitKey {
         let position = if block.small { 0 } else { block.position };
         UnitKey { lane: block.lane, number: block.number, position }
     }
+}
 
-    /// The bytes of `block` in its unit; None if the unit is shorter than the block's index says.
-    pub fn slice(block: &BlockRef, unit: &Bytes) -> Option<Bytes> {
-        let at = if block.small { usize::try_from(block.position).ok()? } else { 0 };
+/// What one GET brought, kept and evicted as one.
+#[derive(Debug)]
+struct Kept {
+    bytes: Bytes,
+    /// Of its first byte in the object.
+    position: u64,
+    /// What it holds.
+    units: Box<[UnitKey]>,
+    /// Of them, how many have not got memory of their own.
+    left: AtomicUsize,
+}
+
+impl Kept {
+    fn memory(&self) -> usize {
+        self.bytes.len() + ENTRY_BYTES * (1 + self.units.len())
+    }
+
+    fn slice(&self, block: &BlockRef) -> Option<Bytes> {
+        let at = usize::try_from(block.position.checked_sub(self.position)?).ok()?;
         let end = at.checked_add(block.length as usize)?;
-        (end <= unit.len()).then(|| unit.slice(at..end))
+        (end <= self.bytes.len()).then(|| self.bytes.slice(at..end))
     }
 }
+
+/// Where each unit is.
+type Places = Mutex<HashMap<UnitKey, u64>>;
 
 /// Blocks and small objects that were read back.
 #[derive(Debug)]
 pub struct BlockCache {
-    kept: Cache<UnitKey, Bytes>,
+    kept: Cache<u64, Arc<Kept>>,
+    places: Arc<Places>,
+    next: AtomicU64,
     loads: ByteSemaphore,
     /// The part of the class that `kept` may fill, for good.
     _charge: Permit,
@@ -61,25 +88,51 @@ impl BlockCache {
         let class = budget.class(Class::BlockCache);
         let charge = class.overdraw((class.capacity() / 100 * KEPT_PERCENT).min(keep_bytes));
         let capacity = charge.bytes() / 100 * (100 - OVERSHOOT_PERCENT);
-        let weigh = |_: &UnitKey, unit: &Bytes| u32::try_from(unit.len() + ENTRY_BYTES).unwrap_or(u32::MAX);
+        let weigh = |_: &u64, kept: &Arc<Kept>| u32::try_from(kept.memory()).unwrap_or(u32::MAX);
+        let places: Arc<Places> = Arc::default();
+        let of = places.clone();
+        let gone = move |id: Arc<u64>, kept: Arc<Kept>, _| {
+            let mut places = of.lock();
+            for unit in &kept.units {
+                // It may have come once more since.
+                if places.get(unit) == Some(&*id) {
+                    places.remove(unit);
+                }
+            }
+        };
         let kept = Cache::builder()
             .max_capacity(capacity)
             .weigher(weigh)
             .eviction_policy(EvictionPolicy::lru())
+            .eviction_listener(gone)
             .build();
         // Loads take turns in what is left; a single larger one has all of it.
         let loads = ByteSemaphore::new("block-loads", class.capacity() - charge.bytes());
-        BlockCache { kept, loads, _charge: charge }
+        BlockCache { kept, places, next: AtomicU64::new(0), loads, _charge: charge }
     }
 
-    /// The bytes of a block, if they are here.
+    /// The bytes of a block, if they are here. Of what came with much else it gets memory of its own at its first hit, so that
+    /// who holds a block holds little more; what nobody comes back for is never copied.
     pub fn get(&self, block: &BlockRef) -> Option<Bytes> {
-        UnitKey::slice(block, &self.kept.get(&UnitKey::of(block))?)
+        let unit = UnitKey::of(block);
+        let id = *self.places.lock().get(&unit)?;
+        let kept = self.kept.get(&id)?;
+        let slice = kept.slice(block)?;
+        if block.small || kept.bytes.len() <= 2 * slice.len() {
+            return Some(slice);
+        }
+        let bytes = Bytes::copy_from_slice(&slice);
+        self.insert(bytes.clone(), block.position, [unit]);
+        // Two may copy one at once. Then it goes while a unit is left, which costs a GET.
+        if kept.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.kept.invalidate(&id);
+        }
+        Some(bytes)
     }
 
     /// Is this unit here?
     pub(super) fn has(&self, key: &UnitKey) -> bool {
-        self.kept.contains_key(key)
+        self.places.lock().contains_key(key)
     }
 
     /// What loads in flight may take.
@@ -102,9 +155,15 @@ impl BlockCache {
         self.loads.acquire(bytes).await
     }
 
-    /// Keeps a unit, checked by the caller.
-    pub(super) fn insert(&self, key: UnitKey, unit: Bytes) {
-        self.kept.insert(key, unit);
+    /// Keeps what one GET brought from `position` of an object on, checked by the caller. It is evicted as one: blocks share
+    /// its memory, which is gone only with the last of them.
+    pub(super) fn insert(&self, bytes: Bytes, position: u64, units: impl IntoIterator<Item = UnitKey>) {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let units: Box<[UnitKey]> = units.into_iter().collect();
+        // Before it is there: what is refused or evicted at once must find its places.
+        self.places.lock().extend(units.iter().map(|unit| (*unit, id)));
+        let left = AtomicUsize::new(units.len());
+        self.kept.insert(id, Arc::new(Kept { bytes, position, units, left }));
         self.kept.run_pending_tasks();
     }
 }
@@ -122,12 +181,73 @@ mod tests {
         let blocks: Vec<BlockRef> = (0..400).map(|at| rig::block_ref(at, 0, 512 << 10)).collect();
         let mut peak = 0;
         for block in &blocks {
-            cache.insert(UnitKey::of(block), vec![0; block.length as usize].into());
+            cache.insert(vec![0; block.length as usize].into(), block.position, [UnitKey::of(block)]);
             peak = peak.max(cache.bytes());
         }
+        let known = cache.places.lock().len();
+        assert!(known < 100, "places of what was evicted are forgotten: {known}");
         assert!(peak <= capacity / 100 * KEPT_PERCENT, "{peak} of {capacity}");
         let newest = blocks.iter().rev().take(64).filter(|block| cache.get(block).is_some()).count();
         assert_eq!(newest, 64);
         assert!(cache.get(&blocks[0]).is_none());
+    }
+
+    /// Blocks 0..8 of one object, as one GET of 1 MiB brings them: block n is full of n.
+    fn one_get(number: u64) -> (Bytes, Vec<BlockRef>) {
+        let blocks: Vec<BlockRef> =
+            (0..8).map(|at| rig::block_ref(number, at * (128 << 10), 128 << 10)).collect();
+        let bytes: Vec<u8> = (0..1 << 20).map(|at| (at >> 17) as u8).collect();
+        (bytes.into(), blocks)
+    }
+
+    #[test]
+    fn what_came_together_goes_together_and_what_is_hit_lives_on_alone() {
+        let budget = Budget::new(256 << 20);
+        let cache = BlockCache::new(&budget, 4 << 20);
+        let (bytes, blocks) = one_get(0);
+        let memory = bytes.as_ptr_range();
+        cache.insert(bytes, 0, blocks.iter().map(UnitKey::of));
+        assert!(blocks.iter().all(|block| cache.has(&UnitKey::of(block))));
+        for _ in 0..2 {
+            let hit = cache.get(&blocks[3]).unwrap();
+            assert!(hit.iter().all(|byte| *byte == 3) && hit.len() == 128 << 10);
+            assert!(!memory.contains(&hit.as_ptr()), "it does not hold what came with it");
+        }
+        let first = cache.get(&blocks[3]).unwrap().as_ptr();
+        for number in 1.. {
+            let (bytes, others) = one_get(number);
+            cache.insert(bytes, 0, others.iter().map(UnitKey::of));
+            assert_eq!(cache.get(&blocks[3]).unwrap().as_ptr(), first, "copied once");
+            let left = blocks.iter().filter(|block| cache.has(&UnitKey::of(block))).count();
+            assert!(left == 8 || left == 1, "{left}");
+            assert!(cache.bytes() <= 4 << 20);
+            if left == 1 {
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn what_comes_once_more_outlives_what_it_came_with_first() {
+        let budget = Budget::new(256 << 20);
+        let cache = BlockCache::new(&budget, 4 << 20);
+        let (bytes, blocks) = one_get(0);
+        cache.insert(bytes.clone(), 0, blocks.iter().map(UnitKey::of));
+        for number in 1..3 {
+            let (bytes, others) = one_get(number);
+            cache.insert(bytes, 0, others.iter().map(UnitKey::of));
+        }
+        let last = &blocks[7];
+        cache.insert(bytes.slice(7 << 17..), last.position, [UnitKey::of(last)]);
+        let (more, others) = one_get(3);
+        cache.insert(more, 0, others.iter().map(UnitKey::of));
+        assert!(!cache.has(&UnitKey::of(&blocks[0])), "the first GET is evicted");
+        assert!(cache.get(last).unwrap().iter().all(|byte| *byte == 7));
+        let huge = vec![0; 8 << 20];
+        cache.insert(huge.into(), 0, [UnitKey::of(&rig::block_ref(9, 0, 8 << 20))]);
+        assert!(
+            !cache.has(&UnitKey::of(&rig::block_ref(9, 0, 8 << 20))),
+            "what does not fit leaves no place"
+        );
     }
 }

@@ -367,17 +367,9 @@ impl Inner {
     }
 
     pub fn keep(&self, run: &Run, loaded: &Loaded) {
-        if run.whole {
-            self.cache.insert(UnitKey::of(&run.blocks[0]), loaded.bytes.clone());
-            return;
-        }
-        for block in &run.blocks {
-            let slice = loaded.slice(block).expect("a sound run has all its blocks");
-            // A slice keeps all that came with it. Of a long answer each block gets memory of its own, which is its charge.
-            let long = loaded.bytes.len() > 2 * slice.len();
-            let bytes = if long { Bytes::copy_from_slice(&slice) } else { slice };
-            self.cache.insert(UnitKey::of(block), bytes);
-        }
+        // All of a small object is one unit.
+        let units = if run.whole { 1 } else { run.blocks.len() };
+        self.cache.insert(loaded.bytes.clone(), loaded.position, run.keys().take(units));
     }
 
     /// What is missing or wrong is asked for once more before it is believed.

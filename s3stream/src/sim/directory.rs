@@ -235,7 +235,7 @@ impl Disk for SimVolume {
         let object_len = body.len() as u64;
         let bytes = match part {
             Part::Whole => body,
-            Part::Range(range) => slice_range(key, &body, range.clone())?,
+            Part::Range(range) | Part::Once(range) => slice_range(key, &body, range.clone())?,
             Part::Tail(len) => slice_tail(&body, *len).bytes,
             Part::Length => Bytes::new(),
         };

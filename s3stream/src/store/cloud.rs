@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::StreamExt;
 use object_store::path::Path;
 use object_store::{
@@ -24,9 +24,13 @@ use object_store::{
 use tokio::time::timeout;
 
 use super::{Listed, PutNew, Space, Store, StoreError, StoreTraits, Tail};
+use crate::buffers::BufferPool;
 
 /// The longest silence of a read: before its answer, and between two pieces of its body.
 pub const STALL: Duration = Duration::from_secs(10);
+
+/// Memory kept for the next reads: two of a reader's largest GETs ahead.
+const READ_BUFFERS_MAX: usize = 17 << 20;
 
 /// A bucket, or a part of one.
 pub struct CloudStore {
@@ -35,6 +39,8 @@ pub struct CloudStore {
     root: String,
     /// Can the end of an object be asked for without knowing its length? (Azure: no.)
     suffix_ranges: bool,
+    /// Memory of what is read, used again.
+    read_buffers: Arc<BufferPool>,
     traits: StoreTraits,
 }
 
@@ -42,7 +48,8 @@ impl CloudStore {
     /// Objects of `client` below `root`. The client must not retry.
     pub fn new(client: Arc<dyn ObjectStore>, root: &str, suffix_ranges: bool, traits: StoreTraits) -> Self {
         let root = if root.is_empty() { String::new() } else { format!("{}/", root.trim_matches('/')) };
-        CloudStore { client, root, suffix_ranges, traits }
+        let read_buffers = BufferPool::new(READ_BUFFERS_MAX);
+        CloudStore { client, root, suffix_ranges, read_buffers, traits }
     }
 
     fn path(&self, key: &str) -> Result<Path, StoreError> {
@@ -58,7 +65,7 @@ impl CloudStore {
             Err(error) => return absent_or(error),
         };
         let object_len = answer.meta.size;
-        Ok(Some(Tail { bytes: body(key, answer).await?, object_len }))
+        Ok(Some(Tail { bytes: body(key, answer, &self.read_buffers).await?, object_len }))
     }
 }
 
@@ -187,34 +194,35 @@ fn silent(key: &str, waited: Duration) -> StoreError {
 }
 
 /// The body of an answer, as long as pieces keep coming. Copied once, unless it came as one piece.
-async fn body(key: &str, answer: GetResult) -> Result<Bytes, StoreError> {
-    let expected = answer.range.end - answer.range.start;
+async fn body(key: &str, answer: GetResult, buffers: &Arc<BufferPool>) -> Result<Bytes, StoreError> {
+    let expected = (answer.range.end - answer.range.start) as usize;
+    let wrong = |came: usize| StoreError::Transient(format!("{key}: {came} bytes of {expected} came"));
     let mut pieces = answer.into_stream();
-    let mut first: Option<Bytes> = None;
-    let mut all = BytesMut::new();
+    let mut next = async || match timeout(STALL, pieces.next()).await {
+        Ok(piece) => piece.transpose().map_err(meaning),
+        Err(_) => Err(silent(key, STALL)),
+    };
+    let Some(first) = next().await? else {
+        return if expected == 0 { Ok(Bytes::new()) } else { Err(wrong(0)) };
+    };
+    if first.len() == expected {
+        return match next().await? {
+            None => Ok(first),
+            Some(more) => Err(wrong(expected + more.len())),
+        };
+    }
+    let mut all = buffers.take(expected);
+    let (mut at, mut piece) = (0, first);
     loop {
-        match timeout(STALL, pieces.next()).await {
-            Ok(Some(Ok(piece))) if piece.is_empty() => {}
-            Ok(Some(Ok(piece))) => match (&first, all.is_empty()) {
-                (None, true) => first = Some(piece),
-                _ => {
-                    if let Some(first) = first.take() {
-                        all.reserve(expected as usize);
-                        all.extend_from_slice(&first);
-                    }
-                    all.extend_from_slice(&piece);
-                }
-            },
-            Ok(Some(Err(error))) => return Err(meaning(error)),
-            Ok(None) => break,
-            Err(_) => return Err(silent(key, STALL)),
+        let room = all.get_mut(at..at + piece.len()).ok_or_else(|| wrong(at + piece.len()))?;
+        room.copy_from_slice(&piece);
+        at += piece.len();
+        match next().await? {
+            Some(more) => piece = more,
+            None if at == expected => return Ok(all.freeze()),
+            None => return Err(wrong(at)),
         }
     }
-    let bytes = first.unwrap_or_else(|| all.freeze());
-    if bytes.len() as u64 != expected {
-        return Err(StoreError::Transient(format!("{key}: {} bytes of {expected} came", bytes.len())));
-    }
-    Ok(bytes)
 }
 
 /// None if the error says that there is no such object.

@@ -129,6 +129,13 @@ impl Store for CountedStore {
         got
     }
 
+    async fn get_range_once(&self, key: &str, range: Range<u64>) -> Result<Option<Bytes>, StoreError> {
+        let begun = Instant::now();
+        let got = self.inner.get_range_once(key, range).await;
+        self.counts.add(Op::Get, begun, got.is_ok(), len(&got));
+        got
+    }
+
     async fn get_tail(&self, key: &str, len: u64) -> Result<Option<Tail>, StoreError> {
         let begun = Instant::now();
         let got = self.inner.get_tail(key, len).await;

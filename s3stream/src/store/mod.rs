@@ -113,6 +113,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError>;
     /// Bytes `range` of the object (its end must lie within it), or None where there is none.
     async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Option<Bytes>, StoreError>;
+    /// Like `get_range`, for somebody after whom nobody will read it soon: no cache of the system's needs it.
+    async fn get_range_once(&self, key: &str, range: Range<u64>) -> Result<Option<Bytes>, StoreError> {
+        self.get_range(key, range).await
+    }
     /// The last `len` bytes and the object's length, or None where there is none. Made durable like `get`.
     async fn get_tail(&self, key: &str, len: u64) -> Result<Option<Tail>, StoreError>;
     /// The object's length, or None where there is none.

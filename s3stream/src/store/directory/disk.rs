@@ -11,7 +11,8 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,7 +21,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use rustix::fs::{AtFlags, Mode, OFlags};
 
-use super::direct::{DIRECT_MIN, DirectWriter, Precedence};
+use super::direct::{DIRECT_MIN, DirectWriter, Precedence, read_once};
 use super::steps::{Disk, Part};
 use crate::buffers::BufferPool;
 use crate::ids::{DATA_PREFIX, Nonce};
@@ -288,7 +289,8 @@ impl LocalDisk {
     }
 
     fn read_blocking(&self, key: &str, part: &Part) -> Result<Option<Tail>, StoreError> {
-        let mut file = match File::open(self.path(key)?) {
+        let path = self.path(key)?;
+        let mut file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if is_absent(&error) => return Ok(None),
             Err(error) => return Err(self.io_error("open", error)),
@@ -299,15 +301,23 @@ impl LocalDisk {
         }
         let object_len = meta.len();
         let failed = |error| self.io_error("read", error);
-        let at = |range: std::ops::Range<u64>| -> Result<Bytes, StoreError> {
+        let at = |range: Range<u64>| -> Result<Bytes, StoreError> {
             let mut bytes = self.read_buffers.take((range.end - range.start) as usize);
             file.read_exact_at(&mut bytes, range.start).map_err(failed)?;
             Ok(bytes.freeze())
         };
         let bytes = match part {
             Part::Length => Bytes::new(),
-            Part::Range(range) if range.start <= range.end && range.end <= object_len => at(range.clone())?,
-            Part::Range(range) => {
+            Part::Once(range) if range.end <= object_len && range_bytes(range) >= DIRECT_MIN as u64 => {
+                match self.read_direct(&path, range).map_err(failed)? {
+                    Some(bytes) => bytes,
+                    None => at(range.clone())?,
+                }
+            }
+            Part::Range(range) | Part::Once(range) if range.start <= range.end && range.end <= object_len => {
+                at(range.clone())?
+            }
+            Part::Range(range) | Part::Once(range) => {
                 return Err(StoreError::Refused(format!(
                     "{key} has {object_len} bytes, not {}..{}",
                     range.start, range.end
@@ -321,6 +331,24 @@ impl LocalDisk {
             }
         };
         Ok(Some(Tail { bytes, object_len }))
+    }
+
+    /// Bytes `range` of a file that has them, past the page cache. None: the file system does not do it.
+    fn read_direct(&self, path: &Path, range: &Range<u64>) -> io::Result<Option<Bytes>> {
+        if !self.direct.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let mut options = File::options();
+        let file = options.read(true).custom_flags(OFlags::DIRECT.bits() as i32).open(path);
+        match file.and_then(|file| read_once(&file, range, &self.read_buffers, &self.precedence)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                tracing::info!(root = %self.root.display(), "no O_DIRECT here: reading through the page cache");
+                self.direct.store(false, Ordering::Relaxed);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn remove_blocking(&self, key: &str) -> Result<(), StoreError> {
@@ -525,6 +553,10 @@ pub(super) fn write_slices(file: &mut File, mut rest: &mut [IoSlice<'_>]) -> io:
         }
     }
     Ok(())
+}
+
+fn range_bytes(range: &Range<u64>) -> u64 {
+    range.end.saturating_sub(range.start)
 }
 
 /// Not there, or a part of its path is a file.

@@ -121,6 +121,10 @@ impl Store for DirectoryStore {
         Ok(self.read(key, Part::Range(range)).await?.map(|read| read.bytes))
     }
 
+    async fn get_range_once(&self, key: &str, range: Range<u64>) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.read(key, Part::Once(range)).await?.map(|read| read.bytes))
+    }
+
     async fn get_tail(&self, key: &str, len: u64) -> Result<Option<Tail>, StoreError> {
         self.read(key, Part::Tail(len)).await
     }

@@ -28,6 +28,8 @@ pub(crate) enum Part {
     Whole,
     /// These bytes, which must exist.
     Range(Range<u64>),
+    /// These, for somebody who reads them once.
+    Once(Range<u64>),
     /// At most this many last bytes.
     Tail(u64),
     /// Nothing but its length.
