@@ -13,6 +13,8 @@
 //! The life of a **rebalance**: `handlers/join_group` → `coordinator/runtime` → `coordinator/group/shard` (p) →
 //! `coordinator/group/rebalance` (p) → back through `runtime`, which appends and then answers.
 
+#![forbid(unsafe_code)]
+
 pub mod broker;
 pub mod cli;
 pub mod cluster;

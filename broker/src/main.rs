@@ -2,6 +2,8 @@
 //! `broker::cli`. Errors are one line with the remedy; a failed start or a found damage is exit code 1, a wrong command
 //! line 2 (clap's).
 
+mod allocator;
+
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    allocator::keep_few_heaps();
     log_to_stderr(LOG_SERVING, std::io::stderr().is_terminal());
     let Resolved { config, warnings } = resolve(&args.store, &args.flags(), &environment())?;
     for warning in warnings {

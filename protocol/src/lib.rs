@@ -19,6 +19,8 @@
 //!
 //! `error`: Kafka's error codes; why bytes were refused.
 
+#![forbid(unsafe_code)]
+
 pub mod api;
 pub mod api_versions;
 pub mod batch_builder;

@@ -1,5 +1,7 @@
 //! Whole-broker tests.
 
+#![forbid(unsafe_code)]
+
 pub mod fault_proxy;
 pub mod load;
 pub mod server;
