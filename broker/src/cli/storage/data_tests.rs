@@ -253,6 +253,24 @@ async fn what_went_while_it_was_read_is_not_missed() {
     assert!(rig.verify().await.1);
 }
 
+/// What was adopted is checked as objects of `data/` are, and is not among what is being deleted.
+#[tokio::test]
+async fn lane_objects_that_were_adopted_are_verified_where_they_lie() {
+    let rig = Rig::with_adopted().await;
+    let (said, well) = rig.verify().await;
+    assert!(well, "{said}");
+    assert!(said.contains("1 object below the trim: uploaded, and being deleted"), "{said}");
+    for number in [0, 1] {
+        let key = lane_key(rig.first, LaneNumber(number));
+        let (said, well) = rig.verify_without(&key).await;
+        assert!(!well && found(&said, &key), "{said}");
+        let (said, well) = rig.verify_flipped(&key, 500).await;
+        assert!(!well && found(&said, &key), "{said}");
+    }
+    let key = lane_key(rig.first, LaneNumber(2));
+    assert!(rig.verify_without(&key).await.1, "what was uploaded may go");
+}
+
 #[tokio::test]
 async fn objects_of_data_are_listed_dumped_and_told() {
     let rig = Rig::with_history().await;

@@ -95,11 +95,15 @@ impl Process {
 
     /// Appends a batch of two records, as a partition would, and waits until it is stored.
     async fn append(&self, stream: u64, epoch: u32, base: u64) {
+        self.append_value(stream, epoch, base, b"one").await;
+    }
+
+    async fn append_value(&self, stream: u64, epoch: u32, base: u64, value: &[u8]) {
         let batch = BatchBuilder::new()
             .base_offset(base as i64)
             .leader_epoch(epoch as i32)
             .producer(7, 0, base as i32)
-            .append(1000, None, Some(b"one"), &[])
+            .append(1000, None, Some(value), &[])
             .append(2000, None, Some(b"two"), &[])
             .build();
         let header = *Batch::parse(batch.clone()).unwrap().header();
@@ -144,6 +148,11 @@ impl Process {
 
     /// Uploads all that is durable.
     async fn upload(&self) {
+        self.upload_or_adopt(u64::MAX).await;
+    }
+
+    /// The same, but lane objects of so many bytes stay where they lie.
+    async fn upload_or_adopt(&self, adopted_bytes_min: u64) {
         let side = Arc::new(Side(self.journal.clone()));
         let uploader = Uploader {
             env: self.env.clone(),
@@ -153,12 +162,7 @@ impl Process {
             lane_ref: self.lane_ref,
             tail: self.tail.clone(),
             budget: self.budget.clone(),
-            dials: UploadDials {
-                bytes: 1 << 20,
-                objects: 1,
-                interval: Duration::ZERO,
-                adopted_bytes_min: u64::MAX,
-            },
+            dials: UploadDials { bytes: 1 << 20, objects: 1, interval: Duration::ZERO, adopted_bytes_min },
             journal: side.clone(),
             checkpoints: side.clone(),
             sink: side,
@@ -339,6 +343,24 @@ impl Rig {
     pub async fn with_history() -> Rig {
         let Made { objects, first, second, commits } = WITH_HISTORY.get_or_init(make_with_history).await;
         Rig { dir: write_out(objects), first: *first, second: *second, commits: *commits }
+    }
+
+    /// A bucket with lane objects 0 and 1 of the first incarnation adopted (0..2 and 2..4 of stream 0), 2 uploaded, and 3
+    /// in the lane. Nothing was deleted yet.
+    pub async fn with_adopted() -> Rig {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let one = Process::start(store.clone(), 21, None).await;
+        one.create_topic(1).await;
+        one.append_value(0, 0, 0, &[1; 4096]).await;
+        one.append_value(0, 0, 2, &[2; 4096]).await;
+        one.append(0, 0, 4).await;
+        one.upload_or_adopt(4096).await;
+        one.append(0, 0, 6).await;
+        one.env.tasks.kill();
+        let two = Process::start(store.clone(), 22, Some(&one)).await;
+        two.env.tasks.kill();
+        let (first, second, commits) = (one.lane.id(), two.lane.id(), two.journal.image().seq);
+        Rig { dir: write_out(&objects(&*store).await), first, second, commits }
     }
 
     /// The first incarnation's object of this count.

@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 
 use futures::stream::{self, StreamExt};
 use s3stream::catalog::{LaneEnd, LaneState};
-use s3stream::ids::{Incarnation, LaneNumber, StreamEpoch, StreamId, lane_key};
+use s3stream::ids::{Incarnation, LaneNumber, ObjectId, StreamEpoch, StreamId, lane_key};
 use s3stream::object::{BlockKind, ObjectKind, Whole};
 
 use super::super::bucket::Bucket;
@@ -164,9 +164,13 @@ pub async fn note_what_does_not_count(
     let mut trimmed = BTreeMap::new();
     for listed in bucket.list("wal/").await? {
         let parsed = lane::parse_key(&listed.key);
-        let known = parsed
-            .and_then(|(id, n)| Some((n, image.inner.catalog.lane(id.incarnation)?)))
-            .map(|(n, lane)| n < lane.trim);
+        let catalog = &image.inner.catalog;
+        let known = parsed.and_then(|(id, number)| {
+            let below = number < catalog.lane(id.incarnation)?.trim;
+            // Checked with the objects of data/.
+            let adopted = catalog.object(ObjectId::adopted(id.incarnation, number));
+            Some(below && adopted.is_none_or(|object| object.is_condemned()))
+        });
         let counts = match known {
             Some(false) => continue,
             Some(true) => &mut trimmed,
