@@ -228,7 +228,7 @@ impl Scene {
         let began = Instant::now();
         let pressure = Pressure::start(self.job.addr);
         self.watch(time, "outage")?;
-        let told = pressure.told();
+        pressure.end();
         match form {
             Form::Stopped => self.minio.resume()?,
             Form::Killed => self.minio.start_again()?,
@@ -246,7 +246,7 @@ impl Scene {
         let first = moved(acknowledged_then)?;
         let caught_up = moved(open.saturating_sub(1).max(acknowledged_then))?;
         // All that was pushed gets its answer now, or was refused before.
-        pressure.finish(PATIENCE)?;
+        let told = pressure.finish(PATIENCE)?;
         Ok(Outage {
             form,
             away,

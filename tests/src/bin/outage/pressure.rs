@@ -40,7 +40,7 @@ const VERSION: i16 = 7;
 const RETRIABLE: &[ErrorCode] =
     &[ErrorCode::RequestTimedOut, ErrorCode::NotLeaderOrFollower, ErrorCode::KafkaStorageError];
 
-/// What they were told while the store was away.
+/// What those were told who came while the store was away.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
     /// Batches sent.
@@ -94,21 +94,20 @@ impl Pressure {
         Pressure { told, stop, thread }
     }
 
-    /// What was told so far. The store is about to be back: nobody comes anew from now on.
-    pub fn told(&self) -> Told {
+    /// The store is about to be back: nobody comes anew from now on.
+    pub fn end(&self) {
         self.stop.store(true, Ordering::Relaxed);
-        self.told.lock().expect("no holder panics").clone()
     }
 
-    /// Waits until everybody has an answer.
-    pub fn finish(self, patience: Duration) -> Result<()> {
+    /// Waits until everybody has an answer; gives what all were told, those that waited until the store was back among them.
+    pub fn finish(self, patience: Duration) -> Result<Told> {
         let begun = Instant::now();
         while !self.thread.is_finished() {
             ensure!(begun.elapsed() < patience, "batches that were pushed are not answered");
             std::thread::sleep(PAUSE);
         }
         self.thread.join().expect("the crowd does not panic");
-        Ok(())
+        Ok(self.told.lock().expect("no holder panics").clone())
     }
 }
 
@@ -156,11 +155,12 @@ fn surprise(told: &Mutex<Told>, error: &anyhow::Error) {
 /// One that connects and sends its batch. A broker that has no room for the frame does not read it: then it is written as
 /// far as the socket takes it, and the rest with the looks for an answer.
 fn come(addr: SocketAddr, frame: &Bytes) -> Result<Waiting> {
+    let since = Instant::now();
     let mut stream = TcpStream::connect_timeout(&addr, Duration::from_secs(1)).context("connect")?;
     stream.set_write_timeout(Some(Duration::from_secs(10)))?;
     stream.write_all(frame).context("send a batch")?;
     stream.set_nonblocking(true)?;
-    Ok(Waiting { stream, since: Instant::now(), answer: Vec::new() })
+    Ok(Waiting { stream, since, answer: Vec::new() })
 }
 
 impl Waiting {

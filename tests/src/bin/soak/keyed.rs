@@ -18,6 +18,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 
+use crate::LATE_SECONDS;
+
 /// Its name.
 pub const TOPIC: &str = "soak-compacted";
 const PARTITIONS: i32 = 2;
@@ -31,6 +33,12 @@ const CONFIGS: &[(&str, &str)] = &[
     ("segment.ms", "5000"),
     ("max.compaction.lag.ms", "10000"),
 ];
+
+/// Records that may be left at the end: the newest of every key, and what was written since a round began that began as late
+/// as `max.compaction.lag.ms` lets it, took as long again, and came after a kill.
+pub fn left_most() -> u64 {
+    KEYS + PER_SECOND * (2 * 10 + LATE_SECONDS)
+}
 
 /// What was acknowledged.
 #[derive(Default)]

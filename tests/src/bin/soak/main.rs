@@ -3,7 +3,8 @@
 //! dial is short, so that minutes see what takes days.
 //!
 //! What must hold: no record is lost, doubled, reordered or skipped, by the tail over all of the run and in the log among
-//! what retention kept; every replay is whole; resident memory stays within budget + 64 MiB; the number of objects does not
+//! what retention kept; every replay is whole; resident memory stays within budget + 64 MiB; retention,
+//! deletion and log compaction leave no more than they may; the number of objects does not
 //! grow when the amount kept does not; and at the end `aquifer storage verify` finds nothing wrong.
 //!
 //! | module | owns |
@@ -90,12 +91,36 @@ const SHORT_DIALS: &[&str] = &[
     "log.retention.check.interval.ms=1000",
     "log.cleaner.backoff.ms=1000",
 ];
-/// The plain topics: a name, and what of it may go.
-const PLAIN: &[(&str, &[(&str, &str)])] = &[
-    ("soak-size", &[("retention.bytes", "16777216"), ("retention.ms", "-1")]),
-    ("soak-time", &[("retention.ms", "30000")]),
-    ("soak-deleted", &[("retention.ms", "-1")]),
+/// A topic of records without keys, of which some may go.
+struct Plain {
+    name: &'static str,
+    configs: &'static [(&'static str, &'static str)],
+    /// Records that may be left at the end, with so many written a second. Retention's unit is a range of an object, which merging
+    /// makes as large as what may be kept: so there may be twice that, and what came since the last look.
+    left_most: fn(u64) -> u64,
+}
+
+/// The plain topics.
+const PLAIN: [Plain; 3] = [
+    Plain {
+        name: "soak-size",
+        configs: &[("retention.bytes", "16777216"), ("retention.ms", "-1")],
+        left_most: |rate| 2 * PARTITIONS as u64 * (16 << 20) / VALUE_BYTES as u64 + LATE_SECONDS * rate,
+    },
+    Plain {
+        name: "soak-time",
+        configs: &[("retention.ms", "30000")],
+        left_most: |rate| (2 * 30 + LATE_SECONDS) * rate,
+    },
+    Plain {
+        name: DELETED,
+        configs: &[("retention.ms", "-1")],
+        left_most: |rate| PARTITIONS as u64 * KEPT_BELOW_END as u64 + LATE_SECONDS * rate,
+    },
 ];
+/// What was written for so long may be left whatever is to go: uploads, rounds and deletions are seconds apart, and a kill
+/// makes them late.
+const LATE_SECONDS: u64 = 30;
 /// The one whose records are deleted by request, up to so many below its end.
 const DELETED: &str = "soak-deleted";
 const KEPT_BELOW_END: i64 = 10_000;
@@ -168,11 +193,11 @@ impl Scene {
         let addr = self.broker.addr();
         let bootstrap = addr.to_string();
         let mut works = Vec::new();
-        for (topic, configs) in PLAIN {
-            create_configured_topic(&bootstrap, topic, PARTITIONS, configs)?;
+        for Plain { name, configs, .. } in PLAIN {
+            create_configured_topic(&bootstrap, name, PARTITIONS, configs)?;
             let job = Job {
                 addr,
-                topic: (*topic).to_owned(),
+                topic: name.to_owned(),
                 partitions: PARTITIONS,
                 rate: arguments.rate,
                 value_bytes: VALUE_BYTES,
@@ -189,14 +214,16 @@ impl Scene {
         let replayed = replays.finish()?;
         let mut complaints = Vec::new();
         println!("{:<14}{:>13}{:>12}  ", "topic", "acknowledged", "in the log");
-        for (work, job) in works {
+        for ((work, job), Plain { left_most, .. }) in works.into_iter().zip(PLAIN) {
             let verdict = load::finish(work, &job, PATIENCE).with_context(|| job.topic.clone())?;
-            let found = verdict.complaints();
+            let mut found = verdict.complaints();
+            found.extend(too_many(verdict.kept() as u64, left_most(arguments.rate)));
             let words = if found.is_empty() { "ok".to_owned() } else { found.join(", ") };
             println!("{:<14}{:>13}{:>12}  {words}", job.topic, verdict.acknowledged(), verdict.kept());
             complaints.extend(found.into_iter().map(|what| format!("{}: {what}", job.topic)));
         }
-        let (acknowledged, kept, found) = keyed.finish(PATIENCE)?;
+        let (acknowledged, kept, mut found) = keyed.finish(PATIENCE)?;
+        found.extend(too_many(kept, keyed::left_most()));
         let words = if found.is_empty() { "ok".to_owned() } else { found.join(", ") };
         println!("{:<14}{acknowledged:>13}{kept:>12}  {words}", keyed::TOPIC);
         complaints.extend(found.into_iter().map(|what| format!("{}: {what}", keyed::TOPIC)));
@@ -279,6 +306,11 @@ impl Scene {
     fn pid(&self) -> Result<u32> {
         self.broker.pid().context("the broker is not running")
     }
+}
+
+/// What was to go and is there.
+fn too_many(left: u64, most: u64) -> Option<String> {
+    (left > most).then(|| format!("{left} records are left, {most} at most should be"))
 }
 
 /// Deletes records of [`DELETED`] up to some below its end, and a topic that was made for it the time before.
