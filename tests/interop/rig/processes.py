@@ -85,7 +85,17 @@ class Child:
     def terminate(self, seconds=30):
         """SIGTERM, then its exit code. Raises CommandFailed (after SIGKILL) if it does not end in `seconds`."""
         self.process.send_signal(signal.SIGTERM)
-        return self.wait(seconds, f"end after SIGTERM within {seconds} s")
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._say_where_it_is()
+            return self.wait(0, f"end after SIGTERM within {seconds} s")
+
+    def _say_where_it_is(self):
+        """A JVM writes the stacks of its threads to its log when asked by SIGQUIT, and goes on."""
+        if self.name == "java":
+            self.process.send_signal(signal.SIGQUIT)
+            time.sleep(1)
 
     def wait(self, seconds, what="end"):
         try:
