@@ -75,12 +75,15 @@ Every record is 1 KiB of random bytes; acks=all; everything else is librdkafka's
 time is that of the broker's process; where the store is a process of its own, its CPU time has rows of its own.
 
 Before anything is measured every broker takes in as much as it keeps in memory (a quarter of the machine's, 8 GiB at most) and a
-warm-up of 1 GiB. A broker that has just started pays for each page of memory once: see *fill* in `--help`.
+warm-up of 1 GiB. A broker that has just started pays for each page of memory once: see *fill* in `--help`. Every measurement
+begins at rest: no tenth of a core is used by broker and store for three seconds. What a load leaves to be merged does not
+fall upon the next one; *what follows until rest* has it.
 
 - **Produce**: 4 partitions, as fast as the client can. **16 KiB requests** are what the Java client's default
   `batch.size` makes. **1 KiB requests** hold one record each and go to 1,000 partitions in turn.
 - **Warm replay**: from offset 0, what was just produced.
 - **200 records/s**: from `send` to its acknowledgement, and to a waiting consumer; librdkafka's 5 ms linger is in both.
+  **One PUT** is a new object of 1 KiB, at the same rate, without a broker.
 - **PUTs**: objects written to the store for the same rate to one partition and to 1,000.
 - **Restart after kill -9**: with the stated amount in the log, to the first answered Metadata, and until every partition
   answers its end offset; that nothing acknowledged is missing is checked.

@@ -22,6 +22,7 @@
 //! The broker is not linked in: the tests use the same rig, and neither waits for the other to compile.
 //! The hot pure pieces are measured by criterion in `benches/benches/` (`cargo bench -p aquifer-benches`), which do link it.
 
+#![forbid(unsafe_code)]
 // A benchmark measures the machine's own time; there is no simulated clock to respect here.
 #![allow(clippy::disallowed_methods)]
 

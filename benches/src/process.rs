@@ -140,7 +140,7 @@ pub fn cpu_time(pid: u32) -> Result<Duration> {
 pub struct Resident {
     /// VmRSS: now.
     pub now: u64,
-    /// VmHWM: the most it ever was.
+    /// VmHWM: the most it ever was, or since [`forget_peak`].
     pub peak: u64,
 }
 
@@ -154,6 +154,12 @@ pub fn resident(pid: u32) -> Result<Resident> {
         Ok(kib.parse::<u64>()? * 1024)
     };
     Ok(Resident { now: field("VmRSS:")?, peak: field("VmHWM:")? })
+}
+
+/// Lets the peak of a process's resident memory begin anew (`/proc/<pid>/clear_refs`).
+pub fn forget_peak(pid: u32) -> Result<()> {
+    std::fs::write(format!("/proc/{pid}/clear_refs"), "5")
+        .with_context(|| format!("forget the peak of {pid}"))
 }
 
 /// Bytes that a process has handed to file systems since its start (`write_bytes` of `/proc/<pid>/io`): counted when a

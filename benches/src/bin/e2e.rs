@@ -76,8 +76,8 @@ struct Arguments {
 enum Measurement {
     Start,
     Produce,
-    Produce16k,
     Replay,
+    Produce16k,
     SmallBatches,
     Latency,
     Puts,
@@ -174,6 +174,12 @@ fn measure_peer(
             if let Err(error) = measure::produce::warm_up(&mut run) {
                 return fail(failures, &name, "warm-up", &error);
             }
+        }
+        if warm
+            && *measurement != Measurement::Restart
+            && let Err(error) = measure::rest::wait(&mut run)
+        {
+            return fail(failures, &name, "rest", &error);
         }
         let found: Result<Vec<Figure>> = match measurement {
             Measurement::Start => measure::start::run(&mut run),

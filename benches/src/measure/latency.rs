@@ -17,8 +17,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 
-use super::Run;
 use super::produce::PARTITIONS;
+use super::{Run, plain_puts};
 use crate::client::{self, Payloads, STALL};
 use crate::report::{Figure, figure};
 
@@ -111,12 +111,21 @@ pub fn run(run: &mut Run<'_>) -> Result<Vec<Figure>> {
         payloads: run.payloads,
     })?;
     run.produced_bytes += sent * client::RECORD_BYTES as u64;
-    Ok(vec![
+    let mut figures = vec![
         figure("latency.ack_p50", "200 records/s, ack p50", "ms", ms(&acks, 0.50)),
         figure("latency.ack_p99", "200 records/s, ack p99", "ms", ms(&acks, 0.99)),
         figure("latency.e2e_p50", "200 records/s, end to end p50", "ms", ms(&end_to_end, 0.50)),
         figure("latency.e2e_p99", "200 records/s, end to end p99", "ms", ms(&end_to_end, 0.99)),
-    ])
+    ];
+    if let Some(puts) = plain_puts::run(run, RECORDS_PER_SECOND, seconds)? {
+        let above = ms(&acks, 0.99) - ms(&puts, 0.99);
+        figures.extend([
+            figure("latency.put_p50", "one PUT to the store, p50", "ms", ms(&puts, 0.50)),
+            figure("latency.put_p99", "one PUT to the store, p99", "ms", ms(&puts, 0.99)),
+            figure("latency.above_put", "200 records/s, ack p99 above that of one PUT", "ms", above),
+        ]);
+    }
+    Ok(figures)
 }
 
 /// Offers records at a rate to a topic that a consumer waits at, until all have been acknowledged and received.
@@ -208,7 +217,7 @@ fn receive(
     Ok(micros)
 }
 
-fn histogram() -> Histogram<u64> {
+pub(super) fn histogram() -> Histogram<u64> {
     // Up to two minutes in microseconds, three digits.
     Histogram::new_with_bounds(1, 120_000_000, 3).expect("constant bounds are valid")
 }

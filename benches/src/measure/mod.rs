@@ -1,8 +1,9 @@
 //! One module per measurement. Each takes a running peer and the plan, and returns figures.
 //!
-//! Order of a run, per peer: [`start`] (empty), [`produce`] with its warm-up and once more in small requests,
-//! [`replay`] of what was produced, [`small_batches`], [`latency`], [`puts`], [`memory`] after all that, and last
-//! [`restart`], because a broker that was killed is cold again.
+//! Order of a run, per peer: [`start`] (empty), [`produce`] with its warm-up, [`replay`] of what was produced while memory
+//! has it, produce once more in small requests, [`small_batches`], [`latency`], [`puts`], [`memory`] after all that, and last
+//! [`restart`], because a broker that was killed is cold again. Before each that follows a load, but the last, the peer comes to [`rest`]: what a load
+//! leaves to be done afterwards is a figure of that load, and not part of the next one.
 
 use std::time::Duration;
 
@@ -15,9 +16,11 @@ use crate::report::{Figure, figure};
 
 pub mod latency;
 pub mod memory;
+pub mod plain_puts;
 pub mod produce;
 pub mod puts;
 pub mod replay;
+pub mod rest;
 pub mod restart;
 pub mod small_batches;
 pub mod start;

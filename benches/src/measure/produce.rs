@@ -5,7 +5,7 @@
 
 use anyhow::Result;
 
-use super::{Run, records};
+use super::{MIB, Run, records, rest};
 use crate::client::{self, Load};
 use crate::report::Figure;
 
@@ -37,7 +37,14 @@ pub fn warm_up(run: &mut Run<'_>) -> Result<()> {
 /// Measures the client's default batches.
 pub fn large(run: &mut Run<'_>) -> Result<Vec<Figure>> {
     client::create_topic(&run.peer.bootstrap, MEASURED, PARTITIONS)?;
-    run.measure_produce("produce", "produce", &load(MEASURED, run.plan.size_mib, &[]))
+    let mut figures = run.measure_produce("produce", "produce", &load(MEASURED, run.plan.size_mib, &[]))?;
+    let after = rest::wait(run)?;
+    figures.extend(after.figures(
+        "produce_after",
+        "produce, what follows until rest",
+        run.plan.size_mib * MIB,
+    ));
+    Ok(figures)
 }
 
 /// Measures requests of 16 KiB.

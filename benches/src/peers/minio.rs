@@ -11,6 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use object_store::aws::{AmazonS3, AmazonS3Builder};
 use rustix::process::Signal;
 
 use super::{Storage, cache};
@@ -132,6 +133,13 @@ pub fn storage_url(endpoint: SocketAddr, bucket: &str, root: &str) -> String {
 /// The environment that carries this store's credentials.
 pub fn credentials() -> [(&'static str, &'static str); 2] {
     [("AWS_ACCESS_KEY_ID", USER), ("AWS_SECRET_ACCESS_KEY", PASSWORD)]
+}
+
+/// A client of a store like this one, as plain as a library has it.
+pub fn client(store: SocketAddr, bucket: &str) -> Result<AmazonS3> {
+    let builder = AmazonS3Builder::new().with_endpoint(format!("http://{store}")).with_allow_http(true);
+    let builder = builder.with_bucket_name(bucket).with_region("us-east-1");
+    Ok(builder.with_access_key_id(USER).with_secret_access_key(PASSWORD).build()?)
 }
 
 /// MinIO's own readiness check.

@@ -246,6 +246,11 @@ impl Peer {
         self.pid()?.map(process::resident).transpose()
     }
 
+    /// Lets the peak of that memory begin anew.
+    pub fn forget_peak(&self) -> Result<()> {
+        self.pid()?.map_or(Ok(()), process::forget_peak)
+    }
+
     /// Fails with its last words if the broker is gone.
     pub fn check(&mut self) -> Result<()> {
         self.ours().map_or(Ok(()), Broker::check)

@@ -126,13 +126,14 @@ Records of 1 KiB of random bytes, {} MiB of them in 8 partitions; acks=all. CPU 
 the store is a process of its own, its CPU time has rows of its own. Clients run on the same machine and take their share
 of it: what four readers can gain over one, and what they leave to others, is bounded by the cores they have.
 
+- **RSS**: the most during the measurement, not before it.
 - **Warm**: right after it was written, from whatever memory holds it.
 - **Cold**: the broker was stopped and started again, another topic was read so that its code is warm, and the page cache of
-  the machine was dropped (see above whether it was). **First record**: from the assignment of the partitions; the
+  the machine was dropped. **First record**: from the assignment of the partitions; the
   connection is there already.
 - **4 cold replays**: four consumers from offset 0 of the same partitions at once; throughput is of all four together, GETs
   are per GiB of the log, not of what was sent.
-- **Plain GETs**: the same objects in ranges of 4 MiB over four connections, without a broker: what the store can give.
+- **Plain GETs**: the same objects in ranges of 8 MiB over four connections, without a broker: what the store can give.
 - **Tail**: {} records/s to 8 partitions for {} s, from `send` to a waiting consumer; alone, then beside four replays that
   begin cold and begin again when they end.
 - **Bytes written** and **objects**: when uploading, merging and deleting have nothing left to do. For MinIO what it received,

@@ -3,20 +3,21 @@
 //! No client library is between, so that what is found is the store's limit and not a library's. The URLs are signed
 //! beforehand.
 
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::aws::AmazonS3;
 use object_store::path::Path;
 use object_store::signer::Signer;
 
 use crate::peers::minio;
 
-/// Bytes of one GET: what Aquifer asks for at most.
-const RANGE_BYTES: u64 = 4 << 20;
+/// Bytes of one GET: what Aquifer asks for at most when it reads ahead.
+const RANGE_BYTES: u64 = 8 << 20;
 /// How long a signature holds, and nothing may take longer.
 const SIGNED_FOR: Duration = Duration::from_secs(3600);
 /// The longest silence.
@@ -50,10 +51,10 @@ pub fn get(
     connections: usize,
     most: u64,
 ) -> Result<Got> {
-    let ranges = ranges(&client(store, bucket)?, objects, most)?;
+    let ranges = ranges(&minio::client(store, bucket)?, objects, most)?;
     let bytes: u64 = ranges.iter().map(|range| range.last + 1 - range.first).sum();
     let gets = ranges.len();
-    let left = Mutex::new(ranges);
+    let left = Mutex::new(VecDeque::from(ranges));
     let started = Instant::now();
     std::thread::scope(|scope| {
         let threads: Vec<_> =
@@ -63,18 +64,11 @@ pub fn get(
     Ok(Got { bytes, gets, took: started.elapsed() })
 }
 
-fn client(store: SocketAddr, bucket: &str) -> Result<AmazonS3> {
-    let [(_, user), (_, password)] = minio::credentials();
-    let builder = AmazonS3Builder::new().with_endpoint(format!("http://{store}")).with_allow_http(true);
-    let builder = builder.with_bucket_name(bucket).with_region("us-east-1");
-    Ok(builder.with_access_key_id(user).with_secret_access_key(password).build()?)
-}
-
-/// The first in the list is got last.
+/// In the order in which a reader wants them.
 fn ranges(client: &AmazonS3, objects: &[(String, u64)], most: u64) -> Result<Vec<Range>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut ranges, mut bytes) = (Vec::new(), 0);
-    for (key, length) in objects.iter().rev() {
+    for (key, length) in objects {
         let path = Path::parse(key)?;
         let url = runtime.block_on(client.signed_url(http::Method::GET, &path, SIGNED_FOR))?;
         let target = format!("{}?{}", url.path(), url.query().unwrap_or_default());
@@ -90,13 +84,13 @@ fn ranges(client: &AmazonS3, objects: &[(String, u64)], most: u64) -> Result<Vec
     Ok(ranges)
 }
 
-fn get_what_is_left(store: SocketAddr, left: &Mutex<Vec<Range>>) -> Result<()> {
+fn get_what_is_left(store: SocketAddr, left: &Mutex<VecDeque<Range>>) -> Result<()> {
     let mut stream = TcpStream::connect_timeout(&store, Duration::from_secs(1))?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(SILENCE))?;
     let mut buffer = vec![0; 1 << 20];
     loop {
-        let Some(range) = left.lock().expect("no holder panics").pop() else { return Ok(()) };
+        let Some(range) = left.lock().expect("no holder panics").pop_front() else { return Ok(()) };
         let Range { target, first, last } = &range;
         write!(stream, "GET {target} HTTP/1.1\r\nHost: {store}\r\nRange: bytes={first}-{last}\r\n\r\n")?;
         let got = read_answer(&mut stream, &mut buffer).with_context(|| target.clone())?;
@@ -147,18 +141,17 @@ mod tests {
 
     #[test]
     fn objects_are_cut_into_ranges_until_there_is_enough() {
-        let client = client(([127, 0, 0, 1], 9).into(), "bench").unwrap();
+        let client = minio::client(([127, 0, 0, 1], 9).into(), "bench").unwrap();
         let objects = [("a/1".to_owned(), 9 << 20), ("a/2".to_owned(), 1), ("a/3".to_owned(), 5 << 20)];
         let of = |most| -> Vec<(u64, u64)> {
             ranges(&client, &objects, most).unwrap().iter().map(|range| (range.first, range.last)).collect()
         };
-        let (four, five, eight) = (4 << 20, 5 << 20, 8 << 20);
-        let third = [(0, four - 1), (four, five - 1)];
-        assert_eq!(of(five), third);
-        let first = [(0, four - 1), (four, eight - 1), (eight, (9 << 20) - 1)];
-        assert_eq!(of(u64::MAX), [&third[..], &[(0, 0)], &first[..]].concat());
+        let (five, eight, nine) = (5 << 20, 8 << 20, 9 << 20);
+        let first = [(0, eight - 1), (eight, nine - 1)];
+        assert_eq!(of(nine), first);
+        assert_eq!(of(u64::MAX), [&first[..], &[(0, 0), (0, five - 1)]].concat());
         let signed = &ranges(&client, &objects, 1).unwrap()[0].target;
-        assert!(signed.starts_with("/bench/a/3?X-Amz-Algorithm="), "{signed}");
+        assert!(signed.starts_with("/bench/a/1?X-Amz-Algorithm="), "{signed}");
     }
 
     #[test]

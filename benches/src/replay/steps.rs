@@ -24,16 +24,18 @@ const WARM_UP: &str = "replay-warm-up";
 pub const PARTITIONS: i32 = 8;
 /// Readers at once.
 const READERS: usize = 4;
+/// Of a measurement that is none where only root may drop the page cache.
+const NOT_COLD: &str =
+    "the page cache cannot be dropped, so nothing is cold: run it as root, or without this step";
 /// How long a broker may take to stop.
 const STOP: Duration = Duration::from_secs(60);
 /// Connections of the plain GETs: as many as readers.
 const GETTERS: usize = READERS;
-/// Nothing has changed for so long: at rest. Longer than what an object is kept for after nothing refers to it.
-const REST: Duration = Duration::from_secs(20);
+/// Nothing has changed for so long: at rest. Longer than what an object is kept for after nothing refers to it, and than a lane
+/// waits for more before it is uploaded, which is a minute. What lies in lanes then was adopted.
+const REST: Duration = Duration::from_secs(75);
 /// How often is told what is waited for.
 const TELL_EVERY: Duration = Duration::from_secs(10);
-/// What may be left in lanes at rest: what a broker writes by itself, and seals.
-const LANE_AT_REST_BYTES: u64 = 1 << 20;
 
 /// A peer at work.
 pub struct Rig<'a> {
@@ -78,21 +80,19 @@ impl Rig<'_> {
         })
     }
 
-    /// Stops the broker and starts it again, warms its code, and drops the machine's page cache, where that is allowed.
+    /// Stops the broker and starts it again, warms its code, and drops the machine's page cache.
     fn chill(&mut self) -> Result<()> {
         let broker = self.peer.ours().context("a broker of somebody else is not restarted")?;
-        broker.stop(STOP)?;
+        ensure!(broker.stop(STOP)?, "the broker did not stop within {STOP:?}");
         broker.start_again()?;
         self.read("warm-up", WARM_UP, self.plan.warm_up_mib)?;
-        if let Err(error) = drop_page_cache() {
-            self.say(&format!("the page cache stays as it is: {error:#}"));
-        }
-        Ok(())
+        drop_page_cache().context(NOT_COLD)
     }
 
     /// `readers` through all of the topic at once, measured. Keys begin with `key`, labels with `label`.
     fn replay(&mut self, key: &str, label: &str, readers: usize) -> Result<Vec<Figure>> {
         let range = self.plan.size_mib * MIB;
+        self.peer.forget_peak()?;
         let (meter, before) = (CpuMeter::start(self.peer)?, self.served()?);
         let this = &*self;
         let begun = Instant::now();
@@ -199,12 +199,15 @@ fn settle(rig: &Rig<'_>) -> Result<Option<Objects>> {
         if moving(&objects) != moving(&last.0) {
             last = (objects, Instant::now());
         }
-        let at_rest = objects.lane_bytes <= LANE_AT_REST_BYTES && last.1.elapsed() >= REST;
-        if at_rest || begun.elapsed() >= patience {
-            let how = if at_rest { "at rest" } else { "not at rest yet" };
-            rig.say(&format!("{how} after {:.0?}: {objects:?}", begun.elapsed()));
+        if last.1.elapsed() >= REST {
+            rig.say(&format!("at rest after {:.0?}: {objects:?}", begun.elapsed()));
             return Ok(Some(objects));
         }
+        ensure!(
+            begun.elapsed() < patience,
+            "not at rest after {patience:?}, which is no change for {REST:?}: {objects:?}, the last change {:.0?} ago",
+            last.1.elapsed()
+        );
         if begun.elapsed() >= tell_at {
             tell_at += TELL_EVERY;
             let Objects { data, lanes, bytes, .. } = objects;
@@ -220,9 +223,7 @@ pub fn limit(rig: &mut Rig<'_>) -> Result<Vec<Figure>> {
     ensure!(!objects.is_empty(), "there is nothing to get");
     let objects: Vec<(String, u64)> =
         objects.into_iter().map(|(key, bytes)| (format!("aquifer/{key}"), bytes)).collect();
-    if let Err(error) = drop_page_cache() {
-        rig.say(&format!("the page cache stays as it is: {error:#}"));
-    }
+    drop_page_cache().context(NOT_COLD)?;
     let got = plain_gets::get(store.addr, BUCKET, &objects, GETTERS, rig.plan.size_mib * MIB)?;
     rig.say(&format!("{} MiB in {} plain GETs in {:.1?}", got.bytes / MIB, got.gets, got.took));
     let rate = mib_per_second(got.bytes, got.took);
