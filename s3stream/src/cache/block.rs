@@ -5,6 +5,10 @@
 //!
 //! moka evicts in batches and by default prefers what was read often, which keeps none of the newest blocks of a log;
 //! hence plain LRU, and its pending work after every insert (LIBRARIES §5: 1.1–1.25 × the cap, against 2–5 ×).
+//!
+//! A large cache has a window before it (as 2Q has: Johnson and Shasha, 1994). What is new goes there, and from there into the
+//! rest when somebody comes back for it. So a replay of terabytes pushes out nothing that is read again and again, and goes
+//! through the same memory from its beginning to its end: to touch new memory costs more than all else that it does.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +26,10 @@ use crate::ids::LaneNumber;
 /// Parts of the class, in per cent: what is kept, with room for what moka overshoots; the rest is for loads.
 const KEPT_PERCENT: u64 = 60;
 const OVERSHOOT_PERCENT: u64 = 15;
+/// The window is this part of a cache, but not less than [`WINDOW_MIN`]: those who read at one place of the log, one behind the
+/// other, shall find what the first of them read. A cache that is not twice as large has none.
+const WINDOW_PART: u64 = 8;
+const WINDOW_MIN: u64 = 256 << 20;
 
 /// Memory of an entry besides its bytes: key, `Bytes`, moka's own.
 const ENTRY_BYTES: usize = 256;
@@ -70,10 +78,15 @@ impl Kept {
 /// Where each unit is.
 type Places = Mutex<HashMap<UnitKey, u64>>;
 
+/// By a number that is never used again.
+type Lru = Cache<u64, Arc<Kept>>;
+
 /// Blocks and small objects that were read back.
 #[derive(Debug)]
 pub struct BlockCache {
-    kept: Cache<u64, Arc<Kept>>,
+    kept: Lru,
+    /// What nobody has come back for.
+    window: Option<Lru>,
     places: Arc<Places>,
     next: AtomicU64,
     loads: ByteSemaphore,
@@ -88,27 +101,14 @@ impl BlockCache {
         let class = budget.class(Class::BlockCache);
         let charge = class.overdraw((class.capacity() / 100 * KEPT_PERCENT).min(keep_bytes));
         let capacity = charge.bytes() / 100 * (100 - OVERSHOOT_PERCENT);
-        let weigh = |_: &u64, kept: &Arc<Kept>| u32::try_from(kept.memory()).unwrap_or(u32::MAX);
         let places: Arc<Places> = Arc::default();
-        let of = places.clone();
-        let gone = move |id: Arc<u64>, kept: Arc<Kept>, _| {
-            let mut places = of.lock();
-            for unit in &kept.units {
-                // It may have come once more since.
-                if places.get(unit) == Some(&*id) {
-                    places.remove(unit);
-                }
-            }
-        };
-        let kept = Cache::builder()
-            .max_capacity(capacity)
-            .weigher(weigh)
-            .eviction_policy(EvictionPolicy::lru())
-            .eviction_listener(gone)
-            .build();
+        let window = (capacity / WINDOW_PART).max(WINDOW_MIN);
+        let window = (capacity >= 2 * window).then_some(window);
+        let kept = lru(capacity - window.unwrap_or_default(), &places);
+        let window = window.map(|window| lru(window, &places));
         // Loads take turns in what is left; a single larger one has all of it.
         let loads = ByteSemaphore::new("block-loads", class.capacity() - charge.bytes());
-        BlockCache { kept, places, next: AtomicU64::new(0), loads, _charge: charge }
+        BlockCache { kept, window, places, next: AtomicU64::new(0), loads, _charge: charge }
     }
 
     /// The bytes of a block, if they are here. Of what came with much else it gets memory of its own at its first hit, so that
@@ -116,16 +116,25 @@ impl BlockCache {
     pub fn get(&self, block: &BlockRef) -> Option<Bytes> {
         let unit = UnitKey::of(block);
         let id = *self.places.lock().get(&unit)?;
-        let kept = self.kept.get(&id)?;
+        let of_window = self.window.as_ref().and_then(|window| Some((window, window.get(&id)?)));
+        let (lru, kept) = match of_window {
+            Some(found) => found,
+            None => (&self.kept, self.kept.get(&id)?),
+        };
         let slice = kept.slice(block)?;
         if block.small || kept.bytes.len() <= 2 * slice.len() {
+            if !std::ptr::eq(lru, &self.kept) {
+                // Under a new number: what leaves the window then leaves its place to this.
+                self.insert_into(&self.kept, kept.bytes.clone(), kept.position, kept.units.clone());
+                lru.invalidate(&id);
+            }
             return Some(slice);
         }
         let bytes = Bytes::copy_from_slice(&slice);
-        self.insert(bytes.clone(), block.position, [unit]);
+        self.insert_into(&self.kept, bytes.clone(), block.position, [unit].into());
         // Two may copy one at once. Then it goes while a unit is left, which costs a GET.
         if kept.left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.kept.invalidate(&id);
+            lru.invalidate(&id);
         }
         Some(bytes)
     }
@@ -142,7 +151,7 @@ impl BlockCache {
 
     /// Bytes kept.
     pub fn bytes(&self) -> u64 {
-        self.kept.weighted_size()
+        self.kept.weighted_size() + self.window.as_ref().map_or(0, Lru::weighted_size)
     }
 
     /// Bytes charged for loads in flight.
@@ -158,14 +167,38 @@ impl BlockCache {
     /// Keeps what one GET brought from `position` of an object on, checked by the caller. It is evicted as one: blocks share
     /// its memory, which is gone only with the last of them.
     pub(super) fn insert(&self, bytes: Bytes, position: u64, units: impl IntoIterator<Item = UnitKey>) {
+        let lru = self.window.as_ref().unwrap_or(&self.kept);
+        self.insert_into(lru, bytes, position, units.into_iter().collect());
+    }
+
+    fn insert_into(&self, lru: &Lru, bytes: Bytes, position: u64, units: Box<[UnitKey]>) {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let units: Box<[UnitKey]> = units.into_iter().collect();
         // Before it is there: what is refused or evicted at once must find its places.
         self.places.lock().extend(units.iter().map(|unit| (*unit, id)));
         let left = AtomicUsize::new(units.len());
-        self.kept.insert(id, Arc::new(Kept { bytes, position, units, left }));
-        self.kept.run_pending_tasks();
+        lru.insert(id, Arc::new(Kept { bytes, position, units, left }));
+        lru.run_pending_tasks();
     }
+}
+
+/// Keeps `capacity` bytes; what goes leaves its places.
+fn lru(capacity: u64, places: &Arc<Places>) -> Lru {
+    let places = places.clone();
+    let gone = move |id: Arc<u64>, kept: Arc<Kept>, _| {
+        let mut places = places.lock();
+        for unit in &kept.units {
+            // It may have come once more since.
+            if places.get(unit) == Some(&*id) {
+                places.remove(unit);
+            }
+        }
+    };
+    Cache::builder()
+        .max_capacity(capacity)
+        .weigher(|_: &u64, kept: &Arc<Kept>| u32::try_from(kept.memory()).unwrap_or(u32::MAX))
+        .eviction_policy(EvictionPolicy::lru())
+        .eviction_listener(gone)
+        .build()
 }
 
 #[cfg(test)]
@@ -190,6 +223,32 @@ mod tests {
         let newest = blocks.iter().rev().take(64).filter(|block| cache.get(block).is_some()).count();
         assert_eq!(newest, 64);
         assert!(cache.get(&blocks[0]).is_none());
+    }
+
+    #[test]
+    fn what_is_read_again_outlives_a_scan_that_goes_through_the_window() {
+        let budget = Budget::new(8 << 30);
+        let cache = BlockCache::new(&budget, 1 << 30);
+        let once = |number: u64| {
+            let (bytes, blocks) = one_get(number);
+            cache.insert(bytes, 0, blocks.iter().map(UnitKey::of));
+            blocks
+        };
+        let again = once(0);
+        let alone = rig::block_ref(1, 0, 128 << 10);
+        cache.insert(vec![9; 128 << 10].into(), 0, [UnitKey::of(&alone)]);
+        assert!(cache.get(&again[3]).is_some() && cache.get(&alone).is_some());
+        let mut behind = 0;
+        for number in 2..1_000 {
+            once(number);
+            let first = |number: u64| UnitKey::of(&rig::block_ref(number, 0, 128 << 10));
+            behind = (2..number).rev().take_while(|before| cache.has(&first(*before))).count();
+            assert!(cache.bytes() < WINDOW_MIN + (2 << 20), "{} at {number}", cache.bytes());
+        }
+        assert!(behind > 240, "who comes {behind} MiB behind finds it");
+        assert!(!cache.has(&UnitKey::of(&again[2])), "what it came with is gone");
+        assert_eq!(cache.get(&again[3]).unwrap()[0], 3);
+        assert_eq!(cache.get(&alone).unwrap()[0], 9);
     }
 
     /// Blocks 0..8 of one object, as one GET of 1 MiB brings them: block n is full of n.

@@ -2,18 +2,23 @@
 //! reference, and neighbours of one stream become one block whose CRC is combined from theirs. So an upload costs the
 //! store's part and little more (PRACTICE E1, P4).
 //!
-//! Small blocks are copied side by side, since a PUT body of many slices costs more than the copy.
+//! Small blocks are copied side by side, since a PUT body of many slices costs more than the copy. What they are copied to is
+//! memory as lanes have it ([`crate::wal::chunk`]): a megabyte of them, touched once, costs few page faults.
 
-use bytes::{Bytes, BytesMut};
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::format::{self, BlockKind, HEADER_LEN, IndexEntry, MAX_BLOCK_BYTES, NO_TIMESTAMP, ObjectHeader};
 use crate::ids::{StreamEpoch, StreamId};
 use crate::store::PutPayload;
+use crate::wal::chunk::{ChunkPool, ChunkWriter};
 
 /// Blocks below this are copied.
 const COPIED_BELOW: usize = 16 << 10;
-/// The copies of small blocks lie in pieces of this size.
-const PIECE_BYTES: usize = 256 << 10;
+/// The copies of small blocks lie in pieces: the first of this size, each next one as long as the object so far, up to a chunk.
+const FIRST_PIECE_BYTES: usize = 64 << 10;
 
 /// An object that was composed: its bytes by reference, and its index.
 #[derive(Debug)]
@@ -38,12 +43,23 @@ impl Composed {
 pub struct Composer {
     header: ObjectHeader,
     index: Vec<IndexEntry>,
-    payload: Vec<Bytes>,
-    /// Copies of small blocks that are not in `payload` yet.
-    small: BytesMut,
+    parts: Vec<Part>,
+    /// Copies of small blocks. The last has room.
+    pieces: Vec<ChunkWriter>,
+    /// Keeps nothing: the next object comes in seconds or minutes.
+    pool: Arc<ChunkPool>,
     len: u64,
     /// The last block, its CRC so far.
     open: Option<(IndexEntry, crc32fast::Hasher)>,
+}
+
+/// Bytes of the object, in their order.
+#[derive(Debug)]
+enum Part {
+    /// As they were given.
+    Given(Bytes),
+    /// A range of a piece.
+    Copied(usize, Range<usize>),
 }
 
 impl Composer {
@@ -51,14 +67,17 @@ impl Composer {
     pub fn new(header: ObjectHeader) -> Composer {
         let mut bytes = Vec::with_capacity(HEADER_LEN);
         format::encode_header(&header, &mut bytes);
-        Composer {
+        let mut composer = Composer {
             header,
             index: Vec::new(),
-            payload: Vec::new(),
-            small: BytesMut::from(&bytes[..]),
-            len: HEADER_LEN as u64,
+            parts: Vec::new(),
+            pieces: Vec::new(),
+            pool: ChunkPool::new(0),
+            len: 0,
             open: None,
-        }
+        };
+        composer.copy(&bytes);
+        composer
     }
 
     /// Bytes so far, without index and footer.
@@ -132,9 +151,12 @@ impl Composer {
         let mut end = Vec::with_capacity(format::index_and_footer_len(self.index.len()));
         format::encode_index_and_footer(&self.header, &self.index, &mut end);
         self.len += end.len() as u64;
-        self.flush();
-        self.payload.push(end.into());
-        Composed { index: self.index, payload: self.payload, len: self.len }
+        let pieces: Vec<Bytes> = self.pieces.into_iter().map(ChunkWriter::freeze).collect();
+        let parts = self.parts.into_iter().map(|part| match part {
+            Part::Given(bytes) => bytes,
+            Part::Copied(piece, range) => pieces[piece].slice(range),
+        });
+        Composed { index: self.index, payload: parts.chain([end.into()]).collect(), len: self.len }
     }
 
     fn close(&mut self) {
@@ -144,21 +166,29 @@ impl Composer {
     }
 
     fn put(&mut self, bytes: Bytes) {
-        self.len += bytes.len() as u64;
         if bytes.len() < COPIED_BELOW {
-            if self.small.len() + bytes.len() > PIECE_BYTES {
-                self.flush();
-            }
-            self.small.extend_from_slice(&bytes);
+            self.copy(&bytes);
         } else {
-            self.flush();
-            self.payload.push(bytes);
+            self.len += bytes.len() as u64;
+            self.parts.push(Part::Given(bytes));
         }
     }
 
-    fn flush(&mut self) {
-        if !self.small.is_empty() {
-            self.payload.push(self.small.split().freeze());
+    fn copy(&mut self, bytes: &[u8]) {
+        if self.pieces.last().is_none_or(|piece| piece.room() < bytes.len()) {
+            let length = (self.len as usize).next_power_of_two();
+            let length = length.clamp(FIRST_PIECE_BYTES, ChunkPool::CHUNK_BYTES);
+            self.pieces.push(self.pool.take(length, bytes.len(), self.len));
+        }
+        let at = self.pieces.len() - 1;
+        let piece = &mut self.pieces[at];
+        let start = piece.written().len();
+        piece.extend(bytes);
+        let range = start..piece.written().len();
+        self.len += bytes.len() as u64;
+        match self.parts.last_mut() {
+            Some(Part::Copied(same, before)) if *same == at && before.end == start => before.end = range.end,
+            _ => self.parts.push(Part::Copied(at, range)),
         }
     }
 }
@@ -239,6 +269,29 @@ mod tests {
         );
         assert_eq!(composed.index[0].max_timestamp, 5);
         assert_eq!(composed.index.last().unwrap().kind, BlockKind::Checkpoint);
+    }
+
+    /// Small ones between large ones fill their pieces all the same.
+    #[test]
+    fn copies_lie_side_by_side_whatever_is_between_them() {
+        let mut composer = composer();
+        let (mut wanted, mut base) = (Vec::new(), 0);
+        for n in 0..1_000_u64 {
+            let length = if n % 7 == 0 { COPIED_BELOW } else { 5_000 + n as usize };
+            let bytes = Bytes::from(vec![n as u8; length]);
+            composer.data(&entry(1, 0, base, base + 1, &bytes), bytes.clone());
+            wanted.extend_from_slice(&bytes);
+            base += 1;
+        }
+        let capacity: usize = composer.pieces.iter().map(ChunkWriter::capacity).sum();
+        assert!(capacity < wanted.len() + 2 * ChunkPool::CHUNK_BYTES, "{capacity} for {}", wanted.len());
+        let pieces = composer.pieces.len();
+        assert!(pieces < 10, "{pieces} pieces");
+        let whole = parse_whole(body(&composer.finish())).unwrap();
+        whole.verify_all().unwrap();
+        let blocks = whole.footer.entries.iter();
+        let stored: Vec<u8> = blocks.flat_map(|entry| whole.block(entry).unwrap().to_vec()).collect();
+        assert_eq!(stored, wanted);
     }
 
     #[test]
