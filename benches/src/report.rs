@@ -1,4 +1,5 @@
 //! Figures, and how they are shown: a table with the ratio to Kafka, plain or in Markdown, and JSON for machines.
+//! Where a figure is missing and something is known about it, the table's dash has a number, and the words stand below.
 
 use std::collections::BTreeMap;
 
@@ -32,20 +33,32 @@ impl Figure {
     }
 }
 
+/// Why a peer has no figures of some measurement.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gap {
+    /// The peer.
+    pub peer: String,
+    /// What was to be measured, for people.
+    pub what: String,
+    /// Families of the figures that are missing: what their keys have before the point.
+    pub families: &'static [&'static str],
+    /// Why, in one line.
+    pub why: String,
+}
+
 /// All figures of one run.
 #[derive(Debug, Default)]
 pub struct Report {
     peers: Vec<String>,
     rows: Vec<Figure>,
     values: BTreeMap<(String, String), f64>,
+    gaps: Vec<Gap>,
 }
 
 impl Report {
     /// Adds what one measurement found for one peer.
     pub fn add(&mut self, peer: &str, figures: Vec<Figure>) {
-        if !self.peers.iter().any(|p| p == peer) {
-            self.peers.push(peer.to_owned());
-        }
+        self.take_part(peer);
         for figure in figures {
             self.values.insert((figure.key.clone(), peer.to_owned()), figure.value);
             if !self.rows.iter().any(|row| row.key == figure.key) {
@@ -54,9 +67,22 @@ impl Report {
         }
     }
 
+    /// Says why figures are missing. A figure that was measured all the same is shown.
+    pub fn miss(&mut self, gap: Gap) {
+        self.take_part(&gap.peer);
+        self.gaps.push(gap);
+    }
+
+    /// Gives a peer its column.
+    fn take_part(&mut self, peer: &str) {
+        if !self.peers.iter().any(|p| p == peer) {
+            self.peers.push(peer.to_owned());
+        }
+    }
+
     /// The table: a row per figure, a column per peer, `×` the ratio to Kafka where Kafka was measured too.
     pub fn table(&self) -> String {
-        align(&self.lines())
+        align(&self.lines()) + &self.notes()
     }
 
     /// The same table in Markdown.
@@ -69,7 +95,14 @@ impl Report {
                 text += &format!("|{}|\n", columns.collect::<Vec<_>>().join("|"));
             }
         }
-        text
+        text + &self.notes()
+    }
+
+    /// The gaps with their numbers, in a form that is fit to read as it is and as Markdown.
+    fn notes(&self) -> String {
+        let notes = self.gaps.iter().zip(1..);
+        let lines: String = notes.map(|(gap, n)| format!("{n}. {}, {}: {}\n", gap.peer, gap.what, gap.why)).collect();
+        if lines.is_empty() { lines } else { format!("\nNot measured:\n\n{lines}") }
     }
 
     /// What was measured, in the order of the table.
@@ -91,7 +124,7 @@ impl Report {
         for row in self.rows() {
             let mut cells = vec![row.label.clone(), row.unit.to_owned()];
             for peer in &self.peers {
-                cells.push(self.value(&row.key, peer).map_or("–".into(), number));
+                cells.push(self.value(&row.key, peer).map_or_else(|| self.dash(&row.key, peer), number));
                 if peer != REFERENCE {
                     let ratio = self.ratio(&row.key, peer);
                     cells.push(ratio.map_or(String::new(), |ratio| format!("{} ×", number(ratio))));
@@ -100,6 +133,15 @@ impl Report {
             lines.push(cells);
         }
         lines
+    }
+
+    /// What stands where no figure is: a dash, with the number of the note that says why.
+    fn dash(&self, key: &str, peer: &str) -> String {
+        let about = |gap: &Gap| gap.peer == peer && gap.families.contains(&family(key));
+        match self.gaps.iter().position(about) {
+            Some(n) => format!("– ({})", n + 1),
+            None => "–".into(),
+        }
     }
 
     fn header(&self) -> Vec<String> {
@@ -113,7 +155,7 @@ impl Report {
         cells
     }
 
-    /// `{"figures": {key: {"unit": …, "peers": {peer: value}}}}`.
+    /// `{"figures": {key: {"unit": …, "peers": {peer: value}}}, "gaps": [{"peer": …, "what": …, "families": […], "why": …}]}`.
     pub fn json(&self) -> Value {
         let mut figures = Map::new();
         for row in &self.rows {
@@ -124,7 +166,12 @@ impl Report {
                 .collect();
             figures.insert(row.key.clone(), json!({"label": row.label, "unit": row.unit, "peers": peers}));
         }
-        json!({ "figures": figures })
+        let gaps: Vec<Value> = self
+            .gaps
+            .iter()
+            .map(|gap| json!({"peer": gap.peer, "what": gap.what, "families": gap.families, "why": gap.why}))
+            .collect();
+        json!({ "figures": figures, "gaps": gaps })
     }
 
     /// A figure of a peer.
@@ -193,5 +240,29 @@ mod tests {
         assert_eq!(markdown.lines().nth(1), Some("|---|---|---:|---:|---:|"));
         assert_eq!(markdown.lines().nth(2), Some("| produce | CPU·s/GiB | 1.00 | 0.250 × | 4.00 |"));
         assert_eq!(report.json()["figures"]["produce.cpu"]["peers"]["kafka"], 4.0);
+    }
+
+    #[test]
+    fn a_gap_has_a_number_and_its_words_stand_below() {
+        let mut report = Report::default();
+        let gap = |families, why: &str| Gap {
+            peer: "tansu-minio".into(),
+            what: "Cold".into(),
+            families,
+            why: why.into(),
+        };
+        report.add("kafka", vec![figure("cold.cpu", "cold", "CPU·s/GiB", 4.0), figure("warm.cpu", "warm", "ms", 1.0)]);
+        assert!(!report.table().contains("Not measured"));
+        report.miss(gap(&["cold", "four"], "it did not stop"));
+        let table = report.table();
+        let rows: Vec<Vec<&str>> = table.lines().map(|l| l.split_whitespace().collect()).collect();
+        assert_eq!(rows[2], ["cold", "CPU·s/GiB", "4.00", "–", "(1)"]);
+        assert_eq!(rows[3], ["warm", "ms", "1.00", "–"]);
+        assert!(table.ends_with("\nNot measured:\n\n1. tansu-minio, Cold: it did not stop\n"), "{table}");
+        assert!(report.markdown().contains("| cold | CPU·s/GiB | 4.00 | – (1) |  |"));
+        assert_eq!(report.json()["gaps"][0]["families"][1], "four");
+        // What was found before a measurement failed is no gap.
+        report.add("tansu-minio", vec![figure("cold.cpu", "cold", "CPU·s/GiB", 8.0)]);
+        assert!(report.markdown().contains("| cold | CPU·s/GiB | 4.00 | 8.00 | 2.00 × |"));
     }
 }

@@ -41,6 +41,38 @@ pub enum Step {
     Restart,
 }
 
+impl Step {
+    /// What it is in a sentence, for people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Step::Warm => "warm replay",
+            Step::Life => "the records' life in the store",
+            Step::Cold => "cold replay",
+            Step::Four => "4 cold replays",
+            Step::Limit => "plain GETs",
+            Step::Tail => "producer and tail",
+            Step::Restart => "restart after kill -9",
+        }
+    }
+
+    /// What the keys of its figures have before the point.
+    pub const fn families(self) -> &'static [&'static str] {
+        match self {
+            Step::Warm => &["warm"],
+            Step::Life => &["life"],
+            Step::Cold => &["cold"],
+            Step::Four => &["four"],
+            Step::Limit => &["limit"],
+            Step::Tail => &["tail", "busy"],
+            Step::Restart => &["restart"],
+        }
+    }
+}
+
+/// All that a peer has no figures of where its topics could not be filled.
+pub const FAMILIES: &[&str] =
+    &["fill", "warm", "life", "cold", "four", "limit", "tail", "busy", "restart", "within"];
+
 /// How much work there is.
 #[derive(Clone, Debug)]
 pub struct Plan {
