@@ -101,7 +101,8 @@ impl Report {
     /// The gaps with their numbers, in a form that is fit to read as it is and as Markdown.
     fn notes(&self) -> String {
         let notes = self.gaps.iter().zip(1..);
-        let lines: String = notes.map(|(gap, n)| format!("{n}. {}, {}: {}\n", gap.peer, gap.what, gap.why)).collect();
+        let lines: String =
+            notes.map(|(gap, n)| format!("{n}. {}, {}: {}\n", gap.peer, gap.what, gap.why)).collect();
         if lines.is_empty() { lines } else { format!("\nNot measured:\n\n{lines}") }
     }
 
@@ -251,7 +252,10 @@ mod tests {
             families,
             why: why.into(),
         };
-        report.add("kafka", vec![figure("cold.cpu", "cold", "CPU·s/GiB", 4.0), figure("warm.cpu", "warm", "ms", 1.0)]);
+        report.add(
+            "kafka",
+            vec![figure("cold.cpu", "cold", "CPU·s/GiB", 4.0), figure("warm.cpu", "warm", "ms", 1.0)],
+        );
         assert!(!report.table().contains("Not measured"));
         report.miss(gap(&["cold", "four"], "it did not stop"));
         let table = report.table();

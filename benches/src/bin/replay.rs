@@ -178,6 +178,7 @@ fn measure(mut rig: Rig<'_>, kind: PeerKind, only: &[Step], outcome: &mut Outcom
             Step::Four => steps::four(&mut rig),
             Step::Limit => steps::limit(&mut rig),
             Step::Tail => steps::tail(&mut rig),
+            Step::Busy => steps::busy(&mut rig),
             Step::Restart => restart::run(&mut rig),
         };
         match found {

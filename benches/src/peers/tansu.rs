@@ -30,7 +30,10 @@ pub fn program() -> Result<PathBuf> {
     let program = cache.join("bin/tansu");
     if !program.is_file() {
         let install = install(&cache.display().to_string());
-        bail!("the Tansu program is not at {}; this puts it there, in some minutes: {install}", program.display());
+        bail!(
+            "the Tansu program is not at {}; this puts it there, in some minutes: {install}",
+            program.display()
+        );
     }
     Ok(program)
 }

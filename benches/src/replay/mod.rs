@@ -35,8 +35,10 @@ pub enum Step {
     Four,
     /// GETs of the same objects without a broker.
     Limit,
-    /// A producer and a tail at a bounded rate, alone and beside four replays.
+    /// A producer and a tail at a bounded rate, alone.
     Tail,
+    /// The same beside four replays.
+    Busy,
     /// Back after kill -9 with much in the log.
     Restart,
 }
@@ -50,7 +52,8 @@ impl Step {
             Step::Cold => "cold replay",
             Step::Four => "4 cold replays",
             Step::Limit => "plain GETs",
-            Step::Tail => "producer and tail",
+            Step::Tail => "producer and tail, alone",
+            Step::Busy => "producer and tail beside 4 replays",
             Step::Restart => "restart after kill -9",
         }
     }
@@ -63,7 +66,8 @@ impl Step {
             Step::Cold => &["cold"],
             Step::Four => &["four"],
             Step::Limit => &["limit"],
-            Step::Tail => &["tail", "busy"],
+            Step::Tail => &["tail"],
+            Step::Busy => &["busy"],
             Step::Restart => &["restart"],
         }
     }
