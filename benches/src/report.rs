@@ -1,5 +1,5 @@
 //! Figures, and how they are shown: a table with the ratio to Kafka, plain or in Markdown, and JSON for machines.
-//! Where a figure is missing and something is known about it, the table's dash has a number, and the words stand below.
+//! Where there is something to say of a figure, or of why it is missing, its cell has a number, and the words stand below.
 
 use std::collections::BTreeMap;
 
@@ -33,17 +33,28 @@ impl Figure {
     }
 }
 
-/// Why a peer has no figures of some measurement.
+/// What is to be known of a peer's figures of some measurement.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Gap {
+pub struct Note {
     /// The peer.
     pub peer: String,
-    /// What was to be measured, for people.
+    /// The measurement, for people.
     pub what: String,
-    /// Families of the figures that are missing: what their keys have before the point.
+    /// Families of its figures: what their keys have before the point.
     pub families: &'static [&'static str],
-    /// Why, in one line.
-    pub why: String,
+    /// Which of them it is about.
+    pub about: About,
+    /// The words, in one line.
+    pub words: String,
+}
+
+/// Which figures of its families a [`Note`] is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum About {
+    /// Those that are missing.
+    Missing,
+    /// Those that were measured with another load than Kafka's: no ratio is taken.
+    OtherLoad,
 }
 
 /// All figures of one run.
@@ -52,7 +63,7 @@ pub struct Report {
     peers: Vec<String>,
     rows: Vec<Figure>,
     values: BTreeMap<(String, String), f64>,
-    gaps: Vec<Gap>,
+    notes: Vec<Note>,
 }
 
 impl Report {
@@ -67,10 +78,10 @@ impl Report {
         }
     }
 
-    /// Says why figures are missing. A figure that was measured all the same is shown.
-    pub fn miss(&mut self, gap: Gap) {
-        self.take_part(&gap.peer);
-        self.gaps.push(gap);
+    /// Says something of figures, whether they are there already or not.
+    pub fn note(&mut self, note: Note) {
+        self.take_part(&note.peer);
+        self.notes.push(note);
     }
 
     /// Gives a peer its column.
@@ -98,12 +109,16 @@ impl Report {
         text + &self.notes()
     }
 
-    /// The gaps with their numbers, in a form that is fit to read as it is and as Markdown.
+    /// The notes with their numbers, in a form that is fit to read as it is and as Markdown.
     fn notes(&self) -> String {
-        let notes = self.gaps.iter().zip(1..);
-        let lines: String =
-            notes.map(|(gap, n)| format!("{n}. {}, {}: {}\n", gap.peer, gap.what, gap.why)).collect();
-        if lines.is_empty() { lines } else { format!("\nNot measured:\n\n{lines}") }
+        let notes = self.notes.iter().zip(1..);
+        let lines: String = notes
+            .map(|(note, n)| {
+                let missing = if note.about == About::Missing { " not measured," } else { "" };
+                format!("{n}. {}, {}:{missing} {}\n", note.peer, note.what, note.words)
+            })
+            .collect();
+        if lines.is_empty() { lines } else { format!("\n{lines}") }
     }
 
     /// What was measured, in the order of the table.
@@ -125,7 +140,7 @@ impl Report {
         for row in self.rows() {
             let mut cells = vec![row.label.clone(), row.unit.to_owned()];
             for peer in &self.peers {
-                cells.push(self.value(&row.key, peer).map_or_else(|| self.dash(&row.key, peer), number));
+                cells.push(self.cell(&row.key, peer));
                 if peer != REFERENCE {
                     let ratio = self.ratio(&row.key, peer);
                     cells.push(ratio.map_or(String::new(), |ratio| format!("{} ×", number(ratio))));
@@ -136,13 +151,22 @@ impl Report {
         lines
     }
 
-    /// What stands where no figure is: a dash, with the number of the note that says why.
-    fn dash(&self, key: &str, peer: &str) -> String {
-        let about = |gap: &Gap| gap.peer == peer && gap.families.contains(&family(key));
-        match self.gaps.iter().position(about) {
-            Some(n) => format!("– ({})", n + 1),
-            None => "–".into(),
+    /// A figure or a dash, with the number of the note about it.
+    fn cell(&self, key: &str, peer: &str) -> String {
+        let (text, about) = match self.value(key, peer) {
+            Some(value) => (number(value), About::OtherLoad),
+            None => ("–".to_owned(), About::Missing),
+        };
+        match self.note_of(key, peer, about) {
+            Some(n) => format!("{text} ({})", n + 1),
+            None => text,
         }
+    }
+
+    fn note_of(&self, key: &str, peer: &str, about: About) -> Option<usize> {
+        self.notes
+            .iter()
+            .position(|note| note.about == about && note.peer == peer && note.families.contains(&family(key)))
     }
 
     fn header(&self) -> Vec<String> {
@@ -156,7 +180,8 @@ impl Report {
         cells
     }
 
-    /// `{"figures": {key: {"unit": …, "peers": {peer: value}}}, "gaps": [{"peer": …, "what": …, "families": […], "why": …}]}`.
+    /// `{"figures": {key: {"label": …, "unit": …, "peers": {peer: value}}}, "notes": [{"peer": …, "what": …, "families": […],
+    /// "missing": …, "words": …}]}`.
     pub fn json(&self) -> Value {
         let mut figures = Map::new();
         for row in &self.rows {
@@ -167,12 +192,16 @@ impl Report {
                 .collect();
             figures.insert(row.key.clone(), json!({"label": row.label, "unit": row.unit, "peers": peers}));
         }
-        let gaps: Vec<Value> = self
-            .gaps
+        let notes: Vec<Value> = self
+            .notes
             .iter()
-            .map(|gap| json!({"peer": gap.peer, "what": gap.what, "families": gap.families, "why": gap.why}))
+            .map(|note| {
+                let missing = note.about == About::Missing;
+                let Note { peer, what, families, words, .. } = note;
+                json!({"peer": peer, "what": what, "families": families, "missing": missing, "words": words})
+            })
             .collect();
-        json!({ "figures": figures, "gaps": gaps })
+        json!({ "figures": figures, "notes": notes })
     }
 
     /// A figure of a peer.
@@ -180,8 +209,11 @@ impl Report {
         self.values.get(&(key.to_owned(), peer.to_owned())).copied()
     }
 
-    /// A figure of a peer in units of Kafka's, where both were measured.
+    /// A figure of a peer in units of Kafka's, where both were measured with the same load.
     pub fn ratio(&self, key: &str, peer: &str) -> Option<f64> {
+        if self.note_of(key, peer, About::OtherLoad).is_some() {
+            return None;
+        }
         let reference = self.value(key, REFERENCE).filter(|r| *r > 0.0)?;
         Some(self.value(key, peer)? / reference)
     }
@@ -244,29 +276,31 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_has_a_number_and_its_words_stand_below() {
-        let mut report = Report::default();
-        let gap = |families, why: &str| Gap {
-            peer: "tansu-minio".into(),
-            what: "Cold".into(),
-            families,
-            why: why.into(),
+    fn notes_have_numbers_and_their_words_stand_below() {
+        let note = |about, families, words: &str| {
+            let (peer, what) = ("tansu-minio".to_owned(), "it".to_owned());
+            Note { peer, what, families, about, words: words.into() }
         };
-        report.add(
-            "kafka",
-            vec![figure("cold.cpu", "cold", "CPU·s/GiB", 4.0), figure("warm.cpu", "warm", "ms", 1.0)],
-        );
-        assert!(!report.table().contains("Not measured"));
-        report.miss(gap(&["cold", "four"], "it did not stop"));
+        let mut report = Report::default();
+        report.add("kafka", vec![figure("cold.cpu", "cold", "s", 4.0), figure("warm.cpu", "warm", "s", 1.0)]);
+        report.note(note(About::Missing, &["cold", "four"], "it did not stop"));
         let table = report.table();
         let rows: Vec<Vec<&str>> = table.lines().map(|l| l.split_whitespace().collect()).collect();
-        assert_eq!(rows[2], ["cold", "CPU·s/GiB", "4.00", "–", "(1)"]);
-        assert_eq!(rows[3], ["warm", "ms", "1.00", "–"]);
-        assert!(table.ends_with("\nNot measured:\n\n1. tansu-minio, Cold: it did not stop\n"), "{table}");
-        assert!(report.markdown().contains("| cold | CPU·s/GiB | 4.00 | – (1) |  |"));
-        assert_eq!(report.json()["gaps"][0]["families"][1], "four");
-        // What was found before a measurement failed is no gap.
-        report.add("tansu-minio", vec![figure("cold.cpu", "cold", "CPU·s/GiB", 8.0)]);
-        assert!(report.markdown().contains("| cold | CPU·s/GiB | 4.00 | 8.00 | 2.00 × |"));
+        assert_eq!(rows[2], ["cold", "s", "4.00", "–", "(1)"]);
+        assert_eq!(rows[3], ["warm", "s", "1.00", "–"]);
+        assert!(table.ends_with("\n1. tansu-minio, it: not measured, it did not stop\n"), "{table}");
+        assert!(report.markdown().contains("| cold | s | 4.00 | – (1) |  |"));
+        assert_eq!(report.json()["notes"][0]["families"][1], "four");
+
+        // What was found before a measurement failed is shown; with another load there is no ratio.
+        report.note(note(About::OtherLoad, &["warm"], "20 records/s"));
+        report.add(
+            "tansu-minio",
+            vec![figure("cold.cpu", "cold", "s", 8.0), figure("warm.cpu", "warm", "s", 2.0)],
+        );
+        let markdown = report.markdown();
+        assert!(markdown.contains("| cold | s | 4.00 | 8.00 | 2.00 × |"), "{markdown}");
+        assert!(markdown.contains("| warm | s | 1.00 | 2.00 (2) |  |"), "{markdown}");
+        assert!(markdown.ends_with("2. tansu-minio, it: 20 records/s\n"), "{markdown}");
     }
 }

@@ -15,14 +15,15 @@ use benches::client::Payloads;
 use benches::peers::{Peer, PeerKind};
 use benches::replay::steps::{self, Rig};
 use benches::replay::{FAMILIES, Plan, Step, page, restart};
-use benches::report::{Gap, Report};
+use benches::report::{About, Note, Report};
 use benches::{goals, machine, process};
 use clap::{Parser, ValueEnum};
 
 /// Measures replays of what was written, beside Apache Kafka.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Who is measured, in this order; Aquifer on a directory and on MinIO, and Kafka, when nobody is named.
+    /// Who is measured, in this order; Aquifer on a directory and on MinIO, and Kafka, when nobody is named. Tansu gets
+    /// less work, and docs/replay.md says how its program gets there.
     #[arg(long, value_enum, value_delimiter = ',')]
     peers: Vec<PeerKind>,
     /// What is measured; everything when nothing is named.
@@ -95,6 +96,10 @@ fn run(arguments: &Arguments) -> Result<()> {
         let own = if *kind == PeerKind::Tansu { plan.for_slow_peer() } else { plan.clone() };
         match Peer::start(*kind, dir.path(), &settings) {
             Ok(mut peer) => {
+                if own.tail_rate != plan.tail_rate {
+                    let words = format!("{} records/s; the others get {}", own.tail_rate, plan.tail_rate);
+                    outcome.note(*kind, "producer and tail", &["tail", "busy"], About::OtherLoad, words);
+                }
                 let rig = Rig { peer: &mut peer, plan: &own, payloads: &payloads, produced_bytes: 0 };
                 measure(rig, *kind, &arguments.only, &mut outcome);
             }
@@ -147,6 +152,23 @@ struct Outcome {
 }
 
 impl Outcome {
+    fn note(
+        &mut self,
+        kind: PeerKind,
+        what: &str,
+        families: &'static [&'static str],
+        about: About,
+        words: String,
+    ) {
+        self.report.note(Note {
+            peer: kind.name().to_owned(),
+            what: what.to_owned(),
+            families,
+            about,
+            words,
+        });
+    }
+
     /// Tells that figures of a peer could not be measured, and why.
     fn gap(&mut self, kind: PeerKind, what: &str, families: &'static [&'static str], error: &anyhow::Error) {
         let (peer, words) = (kind.name(), format!("{error:#}"));
@@ -154,7 +176,7 @@ impl Outcome {
         eprintln!("{line}");
         // More lines are a program's last words: not for a page.
         let why = words.lines().next().unwrap_or_default().to_owned();
-        self.report.miss(Gap { peer: peer.to_owned(), what: what.to_owned(), families, why });
+        self.note(kind, what, families, About::Missing, why);
         if kind != PeerKind::Tansu {
             self.failures.push(line);
         }

@@ -124,12 +124,13 @@ impl Plan {
     }
 
     /// For a peer that is too slow for the amounts of the others: a sixteenth of them. Figures are per GiB and per second
-    /// all the same.
+    /// all the same. It is offered the 500th part of the records a second: what a peer cannot take waits in a queue, and the
+    /// latency would be the time that it was measured.
     pub fn for_slow_peer(&self) -> Plan {
         Plan {
             size_mib: (self.size_mib / 16).max(32),
             warm_up_mib: (self.warm_up_mib / 16).max(8),
-            tail_rate: (self.tail_rate / 16).max(1),
+            tail_rate: (self.tail_rate / 500).max(1),
             ..self.clone()
         }
     }

@@ -161,7 +161,10 @@ cargo bench-replay --peers aquifer-directory,aquifer-minio,kafka,tansu
 ```
 
 It has a MinIO of its own and its defaults. It is too slow for the amounts above: its topic has {} MiB, and its producer sends
-{} records/s. A step that it does not get through is a dash with the reason below the table.
+{} records/s. The client's defaults make a request of nearly every record of such a producer, and Tansu takes the requests of a
+connection one after another, each with several of its own to the store: more records than that wait in a queue, and the
+latency would be the time that it was measured. A step that Tansu does not get through is a dash with the reason below the
+table.
 ",
         tansu::install("~/.cache/aquifer"),
         own.size_mib,
