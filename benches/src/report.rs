@@ -40,7 +40,7 @@ pub struct Note {
     pub peer: String,
     /// The measurement, for people.
     pub what: String,
-    /// Families of its figures: what their keys have before the point.
+    /// Families of its figures, which is what their keys have before the point, and whole keys.
     pub families: &'static [&'static str],
     /// Which of them it is about.
     pub about: About,
@@ -164,9 +164,10 @@ impl Report {
     }
 
     fn note_of(&self, key: &str, peer: &str, about: About) -> Option<usize> {
-        self.notes
-            .iter()
-            .position(|note| note.about == about && note.peer == peer && note.families.contains(&family(key)))
+        self.notes.iter().position(|note| {
+            let named = note.families.contains(&family(key)) || note.families.contains(&key);
+            named && note.about == about && note.peer == peer
+        })
     }
 
     fn header(&self) -> Vec<String> {
@@ -293,7 +294,7 @@ mod tests {
         assert_eq!(report.json()["notes"][0]["families"][1], "four");
 
         // What was found before a measurement failed is shown; with another load there is no ratio.
-        report.note(note(About::OtherLoad, &["warm"], "20 records/s"));
+        report.note(note(About::OtherLoad, &["warm.cpu"], "20 records/s"));
         report.add(
             "tansu-minio",
             vec![figure("cold.cpu", "cold", "s", 8.0), figure("warm.cpu", "warm", "s", 2.0)],

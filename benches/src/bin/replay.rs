@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use benches::client::Payloads;
 use benches::peers::{Peer, PeerKind};
 use benches::replay::steps::{self, Rig};
-use benches::replay::{FAMILIES, Plan, Step, page, restart};
+use benches::replay::{FAMILIES, PACED, Plan, Step, page, restart};
 use benches::report::{About, Note, Report};
 use benches::{goals, machine, process};
 use clap::{Parser, ValueEnum};
@@ -98,7 +98,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             Ok(mut peer) => {
                 if own.tail_rate != plan.tail_rate {
                     let words = format!("{} records/s; the others get {}", own.tail_rate, plan.tail_rate);
-                    outcome.note(*kind, "producer and tail", &["tail", "busy"], About::OtherLoad, words);
+                    outcome.note(*kind, "producer and tail", PACED, About::OtherLoad, words);
                 }
                 let rig = Rig { peer: &mut peer, plan: &own, payloads: &payloads, produced_bytes: 0 };
                 measure(rig, *kind, &arguments.only, &mut outcome);

@@ -22,6 +22,9 @@ pub mod plain_gets;
 pub mod restart;
 pub mod steps;
 
+/// What depends on [`Plan::tail_rate`]: families of figures, and keys.
+pub const PACED: &[&str] = &["tail", "busy", "within.tail_p99", "within.produce"];
+
 /// What is measured, in this order.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum Step {
