@@ -94,13 +94,14 @@ pure pieces alone.
     page
 }
 
-/// The section of goals: a row per goal that the run says something about, a column per peer.
+/// The section of goals: a row per goal that the run says something about, a column per peer that is held to any.
 pub fn goals_table(report: &Report, aims: &[Aim]) -> String {
     let goals: Vec<Goal> = goals::judge(report, aims);
     if goals.is_empty() {
         return String::new();
     }
-    let peers: Vec<&str> = report.challengers().collect();
+    let held = |peer: &&str| goals.iter().any(|goal| goal.verdicts.iter().any(|v| v.peer == *peer));
+    let peers: Vec<&str> = report.challengers().filter(held).collect();
     let mut text = format!("## Goals\n\n| figure | goal | {} |\n|---|---|", peers.join(" | "));
     text += &"---|".repeat(peers.len());
     text.push('\n');

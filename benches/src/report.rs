@@ -1,4 +1,5 @@
 //! Figures, and how they are shown: a table with the ratio to Kafka, plain or in Markdown, and JSON for machines.
+//! Where there is something to say of a figure, or of why it is missing, its cell has a number, and the words stand below.
 
 use std::collections::BTreeMap;
 
@@ -32,20 +33,43 @@ impl Figure {
     }
 }
 
+/// What is to be known of a peer's figures of some measurement.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Note {
+    /// The peer.
+    pub peer: String,
+    /// The measurement, for people.
+    pub what: String,
+    /// Families of its figures, which is what their keys have before the point, and whole keys.
+    pub families: &'static [&'static str],
+    /// Which of them it is about.
+    pub about: About,
+    /// The words, in one line.
+    pub words: String,
+}
+
+/// Which figures of its families a [`Note`] is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum About {
+    /// Those that are missing.
+    Missing,
+    /// Those that were measured with another load than Kafka's: no ratio is taken.
+    OtherLoad,
+}
+
 /// All figures of one run.
 #[derive(Debug, Default)]
 pub struct Report {
     peers: Vec<String>,
     rows: Vec<Figure>,
     values: BTreeMap<(String, String), f64>,
+    notes: Vec<Note>,
 }
 
 impl Report {
     /// Adds what one measurement found for one peer.
     pub fn add(&mut self, peer: &str, figures: Vec<Figure>) {
-        if !self.peers.iter().any(|p| p == peer) {
-            self.peers.push(peer.to_owned());
-        }
+        self.take_part(peer);
         for figure in figures {
             self.values.insert((figure.key.clone(), peer.to_owned()), figure.value);
             if !self.rows.iter().any(|row| row.key == figure.key) {
@@ -54,9 +78,22 @@ impl Report {
         }
     }
 
+    /// Says something of figures, whether they are there already or not.
+    pub fn note(&mut self, note: Note) {
+        self.take_part(&note.peer);
+        self.notes.push(note);
+    }
+
+    /// Gives a peer its column.
+    fn take_part(&mut self, peer: &str) {
+        if !self.peers.iter().any(|p| p == peer) {
+            self.peers.push(peer.to_owned());
+        }
+    }
+
     /// The table: a row per figure, a column per peer, `×` the ratio to Kafka where Kafka was measured too.
     pub fn table(&self) -> String {
-        align(&self.lines())
+        align(&self.lines()) + &self.notes()
     }
 
     /// The same table in Markdown.
@@ -69,7 +106,19 @@ impl Report {
                 text += &format!("|{}|\n", columns.collect::<Vec<_>>().join("|"));
             }
         }
-        text
+        text + &self.notes()
+    }
+
+    /// The notes with their numbers, in a form that is fit to read as it is and as Markdown.
+    fn notes(&self) -> String {
+        let notes = self.notes.iter().zip(1..);
+        let lines: String = notes
+            .map(|(note, n)| {
+                let missing = if note.about == About::Missing { " not measured," } else { "" };
+                format!("{n}. {}, {}:{missing} {}\n", note.peer, note.what, note.words)
+            })
+            .collect();
+        if lines.is_empty() { lines } else { format!("\n{lines}") }
     }
 
     /// What was measured, in the order of the table.
@@ -91,7 +140,7 @@ impl Report {
         for row in self.rows() {
             let mut cells = vec![row.label.clone(), row.unit.to_owned()];
             for peer in &self.peers {
-                cells.push(self.value(&row.key, peer).map_or("–".into(), number));
+                cells.push(self.cell(&row.key, peer));
                 if peer != REFERENCE {
                     let ratio = self.ratio(&row.key, peer);
                     cells.push(ratio.map_or(String::new(), |ratio| format!("{} ×", number(ratio))));
@@ -100,6 +149,25 @@ impl Report {
             lines.push(cells);
         }
         lines
+    }
+
+    /// A figure or a dash, with the number of the note about it.
+    fn cell(&self, key: &str, peer: &str) -> String {
+        let (text, about) = match self.value(key, peer) {
+            Some(value) => (number(value), About::OtherLoad),
+            None => ("–".to_owned(), About::Missing),
+        };
+        match self.note_of(key, peer, about) {
+            Some(n) => format!("{text} ({})", n + 1),
+            None => text,
+        }
+    }
+
+    fn note_of(&self, key: &str, peer: &str, about: About) -> Option<usize> {
+        self.notes.iter().position(|note| {
+            let named = note.families.contains(&family(key)) || note.families.contains(&key);
+            named && note.about == about && note.peer == peer
+        })
     }
 
     fn header(&self) -> Vec<String> {
@@ -113,7 +181,8 @@ impl Report {
         cells
     }
 
-    /// `{"figures": {key: {"unit": …, "peers": {peer: value}}}}`.
+    /// `{"figures": {key: {"label": …, "unit": …, "peers": {peer: value}}}, "notes": [{"peer": …, "what": …, "families": […],
+    /// "missing": …, "words": …}]}`.
     pub fn json(&self) -> Value {
         let mut figures = Map::new();
         for row in &self.rows {
@@ -124,7 +193,16 @@ impl Report {
                 .collect();
             figures.insert(row.key.clone(), json!({"label": row.label, "unit": row.unit, "peers": peers}));
         }
-        json!({ "figures": figures })
+        let notes: Vec<Value> = self
+            .notes
+            .iter()
+            .map(|note| {
+                let missing = note.about == About::Missing;
+                let Note { peer, what, families, words, .. } = note;
+                json!({"peer": peer, "what": what, "families": families, "missing": missing, "words": words})
+            })
+            .collect();
+        json!({ "figures": figures, "notes": notes })
     }
 
     /// A figure of a peer.
@@ -132,8 +210,11 @@ impl Report {
         self.values.get(&(key.to_owned(), peer.to_owned())).copied()
     }
 
-    /// A figure of a peer in units of Kafka's, where both were measured.
+    /// A figure of a peer in units of Kafka's, where both were measured with the same load.
     pub fn ratio(&self, key: &str, peer: &str) -> Option<f64> {
+        if self.note_of(key, peer, About::OtherLoad).is_some() {
+            return None;
+        }
         let reference = self.value(key, REFERENCE).filter(|r| *r > 0.0)?;
         Some(self.value(key, peer)? / reference)
     }
@@ -193,5 +274,34 @@ mod tests {
         assert_eq!(markdown.lines().nth(1), Some("|---|---|---:|---:|---:|"));
         assert_eq!(markdown.lines().nth(2), Some("| produce | CPU·s/GiB | 1.00 | 0.250 × | 4.00 |"));
         assert_eq!(report.json()["figures"]["produce.cpu"]["peers"]["kafka"], 4.0);
+    }
+
+    #[test]
+    fn notes_have_numbers_and_their_words_stand_below() {
+        let note = |about, families, words: &str| {
+            let (peer, what) = ("tansu-minio".to_owned(), "it".to_owned());
+            Note { peer, what, families, about, words: words.into() }
+        };
+        let mut report = Report::default();
+        report.add("kafka", vec![figure("cold.cpu", "cold", "s", 4.0), figure("warm.cpu", "warm", "s", 1.0)]);
+        report.note(note(About::Missing, &["cold", "four"], "it did not stop"));
+        let table = report.table();
+        let rows: Vec<Vec<&str>> = table.lines().map(|l| l.split_whitespace().collect()).collect();
+        assert_eq!(rows[2], ["cold", "s", "4.00", "–", "(1)"]);
+        assert_eq!(rows[3], ["warm", "s", "1.00", "–"]);
+        assert!(table.ends_with("\n1. tansu-minio, it: not measured, it did not stop\n"), "{table}");
+        assert!(report.markdown().contains("| cold | s | 4.00 | – (1) |  |"));
+        assert_eq!(report.json()["notes"][0]["families"][1], "four");
+
+        // What was found before a measurement failed is shown; with another load there is no ratio.
+        report.note(note(About::OtherLoad, &["warm.cpu"], "20 records/s"));
+        report.add(
+            "tansu-minio",
+            vec![figure("cold.cpu", "cold", "s", 8.0), figure("warm.cpu", "warm", "s", 2.0)],
+        );
+        let markdown = report.markdown();
+        assert!(markdown.contains("| cold | s | 4.00 | 8.00 | 2.00 × |"), "{markdown}");
+        assert!(markdown.contains("| warm | s | 1.00 | 2.00 (2) |  |"), "{markdown}");
+        assert!(markdown.ends_with("2. tansu-minio, it: 20 records/s\n"), "{markdown}");
     }
 }

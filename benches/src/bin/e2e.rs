@@ -109,6 +109,8 @@ fn run(arguments: &Arguments) -> Result<()> {
         ([], None) => PeerKind::USUAL,
         (named, _) => named,
     };
+    // Whoever names a peer is told before anything is measured that it is not there.
+    arguments.peers.iter().try_for_each(|kind| kind.check_programs())?;
     for kind in peers {
         let base = arguments.dir.clone().unwrap_or_else(std::env::temp_dir);
         std::fs::create_dir_all(&base)?;

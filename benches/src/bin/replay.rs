@@ -1,7 +1,8 @@
 //! `cargo bench-replay`: reading history, beside Apache Kafka, one run, one table.
 //!
 //! Each peer is started, measured, ended and its data removed before the next one starts. A measurement that fails leaves a
-//! gap in the table, is named, and makes the exit code 1; a time never does.
+//! gap in the table, with the reason below it. It makes the exit code 1 unless the peer is Tansu, of which it says
+//! something, and nothing of this program; a time never does.
 
 #![allow(clippy::disallowed_methods)]
 
@@ -13,15 +14,16 @@ use anyhow::{Context, Result, bail};
 use benches::client::Payloads;
 use benches::peers::{Peer, PeerKind};
 use benches::replay::steps::{self, Rig};
-use benches::replay::{Plan, Step, page, restart};
-use benches::report::Report;
+use benches::replay::{FAMILIES, PACED, Plan, Step, page, restart};
+use benches::report::{About, Note, Report};
 use benches::{goals, machine, process};
 use clap::{Parser, ValueEnum};
 
 /// Measures replays of what was written, beside Apache Kafka.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Who is measured, in this order; Aquifer on a directory and on MinIO, and Kafka, when nobody is named.
+    /// Who is measured, in this order; Aquifer on a directory and on MinIO, and Kafka, when nobody is named. Tansu gets
+    /// less work, and docs/replay.md says how its program gets there.
     #[arg(long, value_enum, value_delimiter = ',')]
     peers: Vec<PeerKind>,
     /// What is measured; everything when nothing is named.
@@ -78,12 +80,14 @@ fn run(arguments: &Arguments) -> Result<()> {
     let mut settings = vec!["object.delete.delay.ms=10000".to_owned()];
     settings.extend(arguments.settings.iter().cloned());
     let peers = if arguments.peers.is_empty() { PeerKind::USUAL } else { &arguments.peers };
+    // Whoever names a peer is told before anything is measured that it is not there.
+    arguments.peers.iter().try_for_each(|kind| kind.check_programs())?;
     let load = machine::load();
     let page_cache = match process::drop_page_cache() {
         Ok(()) => "dropped before each cold replay".to_owned(),
         Err(error) => format!("could not be dropped before cold replays: {error:#}"),
     };
-    let (mut report, mut failures) = (Report::default(), Vec::new());
+    let mut outcome = Outcome::default();
     for kind in peers {
         let base = arguments.dir.clone().unwrap_or_else(std::env::temp_dir);
         std::fs::create_dir_all(&base)?;
@@ -92,14 +96,19 @@ fn run(arguments: &Arguments) -> Result<()> {
         let own = if *kind == PeerKind::Tansu { plan.for_slow_peer() } else { plan.clone() };
         match Peer::start(*kind, dir.path(), &settings) {
             Ok(mut peer) => {
+                if own.tail_rate != plan.tail_rate {
+                    let words = format!("{} records/s; the others get {}", own.tail_rate, plan.tail_rate);
+                    outcome.note(*kind, "producer and tail", PACED, About::OtherLoad, words);
+                }
                 let rig = Rig { peer: &mut peer, plan: &own, payloads: &payloads, produced_bytes: 0 };
-                measure(rig, &arguments.only, &mut report, &mut failures);
+                measure(rig, *kind, &arguments.only, &mut outcome);
             }
-            Err(error) => fail(&mut failures, kind.name(), "start", &error),
+            Err(error) => outcome.gap(*kind, "its start", FAMILIES, &error),
         }
-        let within = page::within(&report, kind.name());
-        report.add(kind.name(), within);
+        let within = page::within(&outcome.report, kind.name());
+        outcome.report.add(kind.name(), within);
     }
+    let Outcome { report, failures } = outcome;
 
     println!("{}", report.table());
     print!("{}", goals::lines(&report, page::GOALS));
@@ -134,12 +143,51 @@ fn plan(arguments: &Arguments) -> Plan {
     plan
 }
 
+/// What a run found.
+#[derive(Debug, Default)]
+struct Outcome {
+    report: Report,
+    /// Measurements that make the exit code 1.
+    failures: Vec<String>,
+}
+
+impl Outcome {
+    fn note(
+        &mut self,
+        kind: PeerKind,
+        what: &str,
+        families: &'static [&'static str],
+        about: About,
+        words: String,
+    ) {
+        self.report.note(Note {
+            peer: kind.name().to_owned(),
+            what: what.to_owned(),
+            families,
+            about,
+            words,
+        });
+    }
+
+    /// Tells that figures of a peer could not be measured, and why.
+    fn gap(&mut self, kind: PeerKind, what: &str, families: &'static [&'static str], error: &anyhow::Error) {
+        let (peer, words) = (kind.name(), format!("{error:#}"));
+        let line = format!("[{peer}] {what}: {words}");
+        eprintln!("{line}");
+        // More lines are a program's last words: not for a page.
+        let why = words.lines().next().unwrap_or_default().to_owned();
+        self.note(kind, what, families, About::Missing, why);
+        if kind != PeerKind::Tansu {
+            self.failures.push(line);
+        }
+    }
+}
+
 /// Fills the topics and makes the wanted measurements of one peer, in their order.
-fn measure(mut rig: Rig<'_>, only: &[Step], report: &mut Report, failures: &mut Vec<String>) {
-    let name = rig.peer.name.clone();
+fn measure(mut rig: Rig<'_>, kind: PeerKind, only: &[Step], outcome: &mut Outcome) {
     match steps::fill(&mut rig) {
-        Ok(figures) => report.add(&name, figures),
-        Err(error) => return fail(failures, &name, "fill", &error),
+        Ok(figures) => outcome.report.add(kind.name(), figures),
+        Err(error) => return outcome.gap(kind, "writing the topics", FAMILIES, &error),
     }
     for step in Step::value_variants() {
         if !only.is_empty() && !only.contains(step) {
@@ -152,14 +200,15 @@ fn measure(mut rig: Rig<'_>, only: &[Step], report: &mut Report, failures: &mut 
             Step::Four => steps::four(&mut rig),
             Step::Limit => steps::limit(&mut rig),
             Step::Tail => steps::tail(&mut rig),
+            Step::Busy => steps::busy(&mut rig),
             Step::Restart => restart::run(&mut rig),
         };
         match found {
-            Ok(figures) => report.add(&name, figures),
+            Ok(figures) => outcome.report.add(kind.name(), figures),
             Err(error) => {
-                fail(failures, &name, &format!("{step:?}"), &error);
+                outcome.gap(kind, step.name(), step.families(), &error);
                 if let Err(death) = rig.peer.check() {
-                    return fail(failures, &name, "broker", &death);
+                    return outcome.gap(kind, "all that was to come", FAMILIES, &death);
                 }
             }
         }
@@ -168,10 +217,4 @@ fn measure(mut rig: Rig<'_>, only: &[Step], report: &mut Report, failures: &mut 
     if let Some(broker) = rig.peer.ours() {
         let _ = broker.stop(Duration::from_secs(10));
     }
-}
-
-fn fail(failures: &mut Vec<String>, peer: &str, what: &str, error: &anyhow::Error) {
-    let line = format!("[{peer}] {what}: {error:#}");
-    eprintln!("{line}");
-    failures.push(line);
 }

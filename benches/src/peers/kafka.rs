@@ -5,12 +5,12 @@
 //! first rebalance is not delayed; nothing else differs from Kafka's defaults. JVM flags are those of its
 //! `bin/kafka-run-class.sh` and `bin/kafka-server-start.sh`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use super::{Launch, cache};
+use super::{Launch, PREPARE, cache};
 use crate::process::free_port;
 
 /// Any 16 bytes in URL-safe base64 name a cluster.
@@ -18,10 +18,7 @@ const CLUSTER_ID: &str = "MkU3OEVBNTcwNTJENDM2Qg";
 
 /// Formats a new log directory under `dir` and returns how to start the broker on it.
 pub fn launch(dir: &Path) -> Result<Launch> {
-    let libs = cache()?.join("kafka/libs");
-    if !libs.is_dir() {
-        bail!("Apache Kafka's jars are not at {}", libs.display());
-    }
+    let libs = libs()?;
     let class_path = format!("{}/*", libs.display());
     let (port, controller) = (free_port()?, free_port()?);
     let properties = dir.join("server.properties");
@@ -48,6 +45,15 @@ pub fn launch(dir: &Path) -> Result<Launch> {
             command
         }),
     })
+}
+
+/// Where Apache Kafka's jars are; an error that says how one gets them, where they are not.
+pub fn libs() -> Result<PathBuf> {
+    let libs = cache()?.join("kafka/libs");
+    if !libs.is_dir() {
+        bail!("Apache Kafka's jars are not at {}; {PREPARE} puts them there", libs.display());
+    }
+    Ok(libs)
 }
 
 fn java(class_path: &str, heap: &str) -> Command {

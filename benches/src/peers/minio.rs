@@ -11,10 +11,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use futures::TryStreamExt;
+use object_store::ObjectStore;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use rustix::process::Signal;
 
-use super::{Storage, cache};
+use super::{PREPARE, Storage, cache};
 use crate::process::{Process, free_port, poll_until};
 
 const USER: &str = "minioadmin";
@@ -51,10 +53,7 @@ pub struct Served {
 impl Minio {
     /// Starts a store under `dir`, with these buckets, and waits until it is ready.
     pub fn start(dir: &Path, buckets: &[&str]) -> Result<Minio> {
-        let program = cache()?.join("bin/minio");
-        if !program.is_file() {
-            bail!("the MinIO program is not at {}", program.display());
-        }
+        let program = program()?;
         let data = dir.join("minio");
         for bucket in buckets {
             std::fs::create_dir_all(data.join(bucket))?;
@@ -115,6 +114,16 @@ impl Minio {
         parse_served(&answer).with_context(|| format!("MinIO's counters cannot be read: {answer}"))
     }
 
+    /// Keys and lengths of all objects of `bucket`, in the order of their keys.
+    pub fn list(&self, bucket: &str) -> Result<Vec<(String, u64)>> {
+        let client = client(self.addr, bucket)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listed = client.list(None).map_ok(|object| (String::from(object.location), object.size));
+        let mut objects: Vec<_> = runtime.block_on(listed.try_collect()).context("list a bucket")?;
+        objects.sort_unstable();
+        Ok(objects)
+    }
+
     /// Where Aquifer finds `root` in `bucket`.
     pub fn storage(&self, bucket: &str, root: &str) -> Storage {
         Storage { url: storage_url(self.addr, bucket, root), environment: credentials().to_vec() }
@@ -123,6 +132,15 @@ impl Minio {
     fn running(&self) -> Result<&Process> {
         self.process.as_ref().context("MinIO is not running")
     }
+}
+
+/// Where MinIO's program is; an error that says how one gets it, where it is not.
+pub fn program() -> Result<PathBuf> {
+    let program = cache()?.join("bin/minio");
+    if !program.is_file() {
+        bail!("the MinIO program is not at {}; {PREPARE} puts it there", program.display());
+    }
+    Ok(program)
 }
 
 /// Aquifer's `--storage` URL for a bucket behind `endpoint`, which may be the store or a proxy before it.

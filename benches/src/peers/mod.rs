@@ -25,6 +25,8 @@ pub mod tansu;
 const START: Duration = Duration::from_secs(120);
 /// The bucket of those who have one.
 pub const BUCKET: &str = "bench";
+/// What fetches and compiles MinIO and Apache Kafka.
+const PREPARE: &str = "tests/interop/run --prepare";
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -50,6 +52,19 @@ impl PeerKind {
             PeerKind::AquiferMinio => "aquifer-minio",
             PeerKind::Kafka => "kafka",
             PeerKind::Tansu => "tansu-minio",
+        }
+    }
+
+    /// Fails, with what is to be done about it, where a program of this peer is not on the machine. Aquifer is built by
+    /// whoever starts it.
+    pub fn check_programs(self) -> Result<()> {
+        if matches!(self, PeerKind::AquiferMinio | PeerKind::Tansu) {
+            minio::program()?;
+        }
+        match self {
+            PeerKind::AquiferDirectory | PeerKind::AquiferMinio => Ok(()),
+            PeerKind::Kafka => kafka::libs().map(drop),
+            PeerKind::Tansu => tansu::program().map(drop),
         }
     }
 }

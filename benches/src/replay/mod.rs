@@ -22,6 +22,9 @@ pub mod plain_gets;
 pub mod restart;
 pub mod steps;
 
+/// What depends on [`Plan::tail_rate`]: families of figures, and keys.
+pub const PACED: &[&str] = &["tail", "busy", "within.tail_p99", "within.produce"];
+
 /// What is measured, in this order.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum Step {
@@ -35,11 +38,47 @@ pub enum Step {
     Four,
     /// GETs of the same objects without a broker.
     Limit,
-    /// A producer and a tail at a bounded rate, alone and beside four replays.
+    /// A producer and a tail at a bounded rate, alone.
     Tail,
+    /// The same beside four replays.
+    Busy,
     /// Back after kill -9 with much in the log.
     Restart,
 }
+
+impl Step {
+    /// What it is in a sentence, for people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Step::Warm => "warm replay",
+            Step::Life => "the records' life in the store",
+            Step::Cold => "cold replay",
+            Step::Four => "4 cold replays",
+            Step::Limit => "plain GETs",
+            Step::Tail => "producer and tail, alone",
+            Step::Busy => "producer and tail beside 4 replays",
+            Step::Restart => "restart after kill -9",
+        }
+    }
+
+    /// What the keys of its figures have before the point.
+    pub const fn families(self) -> &'static [&'static str] {
+        match self {
+            Step::Warm => &["warm"],
+            Step::Life => &["life"],
+            Step::Cold => &["cold"],
+            Step::Four => &["four"],
+            Step::Limit => &["limit"],
+            Step::Tail => &["tail"],
+            Step::Busy => &["busy"],
+            Step::Restart => &["restart"],
+        }
+    }
+}
+
+/// All that a peer has no figures of where its topics could not be filled.
+pub const FAMILIES: &[&str] =
+    &["fill", "warm", "life", "cold", "four", "limit", "tail", "busy", "restart", "within"];
 
 /// How much work there is.
 #[derive(Clone, Debug)]
@@ -88,12 +127,13 @@ impl Plan {
     }
 
     /// For a peer that is too slow for the amounts of the others: a sixteenth of them. Figures are per GiB and per second
-    /// all the same.
+    /// all the same. It is offered the 500th part of the records a second: what a peer cannot take waits in a queue, and the
+    /// latency would be the time that it was measured.
     pub fn for_slow_peer(&self) -> Plan {
         Plan {
             size_mib: (self.size_mib / 16).max(32),
             warm_up_mib: (self.warm_up_mib / 16).max(8),
-            tail_rate: (self.tail_rate / 16).max(1),
+            tail_rate: (self.tail_rate / 500).max(1),
             ..self.clone()
         }
     }

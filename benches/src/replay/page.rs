@@ -10,7 +10,7 @@ use crate::docs::goals_table;
 use crate::goals::Aim;
 use crate::goals::Bound::{AtLeast, Reach, Within};
 use crate::machine::Fact;
-use crate::peers::PeerKind;
+use crate::peers::{PeerKind, tansu};
 use crate::report::{Figure, Report, figure};
 
 const ON_DIRECTORY: Option<&str> = Some(PeerKind::AquiferDirectory.name());
@@ -138,16 +138,38 @@ of it: what four readers can gain over one, and what they leave to others, is bo
   begin cold and begin again when they end.
 - **Bytes written** and **objects**: when uploading, merging and deleting have nothing left to do. For MinIO what it received,
   for a directory what the process handed to the file system: the journal and all else included.
-- **Restart**: SIGKILL right after the last acknowledgement, until every partition answers its end offset; that nothing
-  acknowledged is missing is checked.
+- **Restart**, of Aquifer alone: SIGKILL right after the last acknowledgement, until every partition answers its end
+  offset; that nothing acknowledged is missing is checked.
 
 Aquifer runs with `object.delete.delay.ms=10000`, so that what was merged away leaves the disk within the run; all else is
-default. Tansu is measured where it is named (`--peers …,tansu`), with a sixteenth of the amount: its program is not fetched
-with the others, `benches/src/peers/tansu.rs` says how. `cargo bench-replay --help` has the rest.
+default. `cargo bench-replay --help` has the rest.
 ",
         plan.size_mib, plan.tail_rate, plan.tail_seconds
     );
-    page
+    page + &about_tansu(&plan.for_slow_peer())
+}
+
+/// What differs with Tansu, which gets `own`.
+fn about_tansu(own: &Plan) -> String {
+    format!(
+        "
+Tansu 0.6, the other broker in Rust over an object store, is measured where it is named:
+
+```sh
+{}
+cargo bench-replay --peers aquifer-directory,aquifer-minio,kafka,tansu
+```
+
+It has a MinIO of its own and its defaults. It is too slow for the amounts above: its topic has {} MiB, and its producer sends
+{} records/s. The client's defaults make a request of nearly every record of such a producer, and Tansu takes the requests of a
+connection one after another, each with several of its own to the store: more records than that wait in a queue, and the
+latency would be the time that it was measured. A step that Tansu does not get through is a dash with the reason below the
+table.
+",
+        tansu::install("~/.cache/aquifer"),
+        own.size_mib,
+        own.tail_rate
+    )
 }
 
 #[cfg(test)]
@@ -206,5 +228,9 @@ mod tests {
         let page = page(&Plan::full(), &report, &[("machine", "2 cores".into())], "cargo bench-replay", true);
         assert!(page.contains("| ≥ 0.667 × |") && page.contains("**not reached**"), "{page}");
         assert!(page.contains("- machine: 2 cores") && page.contains("4096 MiB"));
+        assert!(
+            page.contains("cargo install tansu@0.6.0") && page.contains("its topic has 256 MiB"),
+            "{page}"
+        );
     }
 }

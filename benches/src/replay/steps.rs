@@ -12,7 +12,7 @@ use crate::measure::latency::{self, Offer, Taken, ms};
 use crate::measure::{CpuMeter, GIB, MIB, mib_per_second, records};
 use crate::peers::aquifer::{self, Objects};
 use crate::peers::minio::Served;
-use crate::peers::{BUCKET, Peer};
+use crate::peers::{BUCKET, Peer, tansu};
 use crate::process::drop_page_cache;
 use crate::report::{Figure, figure};
 
@@ -83,7 +83,8 @@ impl Rig<'_> {
     /// Stops the broker and starts it again, warms its code, and drops the machine's page cache.
     fn chill(&mut self) -> Result<()> {
         let broker = self.peer.ours().context("a broker of somebody else is not restarted")?;
-        ensure!(broker.stop(STOP)?, "the broker did not stop within {STOP:?}");
+        // It is not running where an earlier step could not start it again.
+        ensure!(broker.pid().is_none() || broker.stop(STOP)?, "the broker did not stop within {STOP:?}");
         broker.start_again()?;
         self.read("warm-up", WARM_UP, self.plan.warm_up_mib)?;
         drop_page_cache().context(NOT_COLD)
@@ -164,13 +165,13 @@ pub fn four(rig: &mut Rig<'_>) -> Result<Vec<Figure>> {
 /// way. To be done before the broker is restarted: the system counts per process.
 pub fn life(rig: &mut Rig<'_>) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
-    if let Some(objects) = settle(rig)? {
-        figures.push(figure("life.objects", "objects at rest", "objects", objects.all as f64));
+    if let Some(held) = settle(rig)? {
+        figures.push(figure("life.objects", "objects at rest", "objects", held.objects as f64));
         figures.push(figure(
             "life.stored",
             "bytes at rest, per byte of record",
             "×",
-            objects.bytes as f64 / rig.produced_bytes as f64,
+            held.bytes as f64 / rig.produced_bytes as f64,
         ));
     }
     if let Some(written) = rig.peer.bytes_written()? {
@@ -184,45 +185,70 @@ pub fn life(rig: &mut Rig<'_>) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// None for a peer whose bucket is not looked into.
-fn settle(rig: &Rig<'_>) -> Result<Option<Objects>> {
-    let Some(storage) = &rig.peer.storage else { return Ok(None) };
-    // The journal goes on by itself, and is small.
-    let moving = |objects: &Objects| (objects.data, objects.lanes, objects.lane_bytes);
+/// What a peer has in its store.
+#[derive(Clone, Debug)]
+struct Held {
+    /// Objects.
+    objects: u64,
+    /// Bytes of them.
+    bytes: u64,
+    /// What stays as it is when the peer is at rest.
+    moving: [u64; 3],
+}
+
+impl Held {
+    /// None for a peer that has no store of its own which could be looked into.
+    fn by(peer: &Peer) -> Result<Option<Held>> {
+        if let Some(storage) = &peer.storage {
+            let Objects { all: objects, bytes, data, lanes, lane_bytes, .. } = aquifer::objects(storage)?;
+            // The journal goes on by itself, and is small.
+            return Ok(Some(Held { objects, bytes, moving: [data, lanes, lane_bytes] }));
+        }
+        let Some(store) = peer.store() else { return Ok(None) };
+        let listed = store.list(BUCKET)?;
+        let (objects, bytes) = (listed.len() as u64, listed.iter().map(|(_, bytes)| bytes).sum());
+        Ok(Some(Held { objects, bytes, moving: [objects, bytes, 0] }))
+    }
+}
+
+/// None for a peer whose store cannot be looked into.
+fn settle(rig: &Rig<'_>) -> Result<Option<Held>> {
     let begun = Instant::now();
     let patience = Duration::from_secs(rig.plan.settle_seconds);
-    let mut last = (aquifer::objects(storage)?, begun);
-    let mut tell_at = TELL_EVERY;
+    let (mut last, mut changed_at, mut tell_at) = (None, begun, TELL_EVERY);
     loop {
-        std::thread::sleep(Duration::from_secs(2));
-        let objects = aquifer::objects(storage)?;
-        if moving(&objects) != moving(&last.0) {
-            last = (objects, Instant::now());
+        let Some(held) = Held::by(rig.peer)? else { return Ok(None) };
+        if last != Some(held.moving) {
+            (last, changed_at) = (Some(held.moving), Instant::now());
         }
-        if last.1.elapsed() >= REST {
-            rig.say(&format!("at rest after {:.0?}: {objects:?}", begun.elapsed()));
-            return Ok(Some(objects));
+        if changed_at.elapsed() >= REST {
+            rig.say(&format!("at rest after {:.0?}: {held:?}", begun.elapsed()));
+            return Ok(Some(held));
         }
         ensure!(
             begun.elapsed() < patience,
-            "not at rest after {patience:?}, which is no change for {REST:?}: {objects:?}, the last change {:.0?} ago",
-            last.1.elapsed()
+            "not at rest after {patience:?}, which is no change for {REST:?}: {held:?}, the last change {:.0?} ago",
+            changed_at.elapsed()
         );
         if begun.elapsed() >= tell_at {
             tell_at += TELL_EVERY;
-            let Objects { data, lanes, bytes, .. } = objects;
-            rig.say(&format!("until rest: {data} objects of data, {lanes} of lanes, {} MiB", bytes / MIB));
+            rig.say(&format!("until rest: {} objects, {} MiB", held.objects, held.bytes / MIB));
         }
+        std::thread::sleep(Duration::from_secs(2));
     }
 }
 
 /// The same objects, got without a broker. Only where they lie in a store.
 pub fn limit(rig: &mut Rig<'_>) -> Result<Vec<Figure>> {
-    let (Some(storage), Some(store)) = (&rig.peer.storage, rig.peer.store()) else { return Ok(vec![]) };
-    let objects = aquifer::data_keys(storage)?;
+    let Some(store) = rig.peer.store() else { return Ok(vec![]) };
+    let objects: Vec<(String, u64)> = if let Some(storage) = &rig.peer.storage {
+        let below = |(key, bytes)| (format!("aquifer/{key}"), bytes);
+        aquifer::data_keys(storage)?.into_iter().map(below).collect()
+    } else {
+        let topic = tansu::keys_of(TOPIC);
+        store.list(BUCKET)?.into_iter().filter(|(key, _)| key.starts_with(&topic)).collect()
+    };
     ensure!(!objects.is_empty(), "there is nothing to get");
-    let objects: Vec<(String, u64)> =
-        objects.into_iter().map(|(key, bytes)| (format!("aquifer/{key}"), bytes)).collect();
     drop_page_cache().context(NOT_COLD)?;
     let got = plain_gets::get(store.addr, BUCKET, &objects, GETTERS, rig.plan.size_mib * MIB)?;
     rig.say(&format!("{} MiB in {} plain GETs in {:.1?}", got.bytes / MIB, got.gets, got.took));
@@ -230,12 +256,16 @@ pub fn limit(rig: &mut Rig<'_>) -> Result<Vec<Figure>> {
     Ok(vec![figure("limit.throughput", "plain GETs without a broker, cold", "MiB/s", rate)])
 }
 
-/// Producer and tail at a bounded rate, alone, then beside four replays that begin cold and begin again when they end.
+/// Producer and tail at a bounded rate, alone.
 pub fn tail(rig: &mut Rig<'_>) -> Result<Vec<Figure>> {
     rig.say("a producer and a tail, alone");
     let alone = offer(rig, "replay-tail")?;
-    let mut figures = told("tail", "tail", &alone);
+    rig.produced_bytes += alone.sent * RECORD_BYTES as u64;
+    Ok(told("tail", "tail", &alone))
+}
 
+/// The same beside four replays that begin cold and begin again when they end.
+pub fn busy(rig: &mut Rig<'_>) -> Result<Vec<Figure>> {
     rig.chill()?;
     rig.say("a producer and a tail, beside four replays");
     let (stop, read) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -251,10 +281,10 @@ pub fn tail(rig: &mut Rig<'_>) -> Result<Vec<Figure>> {
         }
         Ok((busy?, begun.elapsed()))
     })?;
-    figures.extend(told("busy", "tail beside 4 replays", &busy));
+    let mut figures = told("busy", "tail beside 4 replays", &busy);
     let rate = mib_per_second(read.load(Ordering::Relaxed) * RECORD_BYTES as u64, whole);
     figures.push(figure("busy.replay", "… these replays", "MiB/s", rate));
-    rig.produced_bytes += (alone.sent + busy.sent) * RECORD_BYTES as u64;
+    rig.produced_bytes += busy.sent * RECORD_BYTES as u64;
     Ok(figures)
 }
 
