@@ -20,6 +20,10 @@ use crate::error::read_error_code;
 use crate::partition::slice::whole_batches;
 use crate::partition::{Offsets, Partition};
 
+/// An answer that waits for more does not hold slices of others' memory for longer: a slice keeps all that came by the same
+/// GET, and is charged for itself alone (I8).
+const PINNED_MAX: Duration = Duration::from_millis(100);
+
 /// Offsets of a partition that we know nothing of.
 const UNKNOWN: Offsets = Offsets { log_start: -1, high_watermark: -1, log_end: -1 };
 
@@ -44,12 +48,14 @@ pub struct Gathered {
     /// Whole batches.
     pub records: Vec<Bytes>,
     bytes: usize,
+    /// They are copies, not slices of what was read.
+    copied: bool,
 }
 
 impl Gathered {
     /// Nothing to read.
     pub fn empty(offsets: Offsets) -> Gathered {
-        Gathered { error: error::NONE, offsets, records: Vec::new(), bytes: 0 }
+        Gathered { error: error::NONE, offsets, records: Vec::new(), bytes: 0, copied: false }
     }
 
     /// There is no such partition here.
@@ -62,7 +68,7 @@ impl Gathered {
     }
 
     fn failed(code: ErrorCode, offsets: Offsets) -> Gathered {
-        Gathered { error: code.code(), offsets, records: Vec::new(), bytes: 0 }
+        Gathered { error: code.code(), offsets, records: Vec::new(), bytes: 0, copied: false }
     }
 }
 
@@ -75,17 +81,50 @@ pub struct Answer {
     pub charge: Option<Permit>,
 }
 
+impl Answer {
+    /// Does it hold slices of what was read?
+    fn pins(&self) -> bool {
+        self.slots.values().any(|gathered| gathered.bytes > 0 && !gathered.copied)
+    }
+
+    /// Copies what it holds slices of.
+    fn copy(&mut self) {
+        for gathered in self.slots.values_mut().filter(|gathered| !gathered.copied) {
+            gathered.records.iter_mut().for_each(|slice| *slice = Bytes::copy_from_slice(slice));
+            gathered.copied = true;
+        }
+    }
+}
+
 /// Gathers until there is enough, an error to tell, or no time left.
 pub async fn gather(broker: &Arc<Broker>, slots: &mut FetchSlots, limits: Limits) -> Answer {
+    let answer = gather_until(broker, slots, limits).await;
+    // A session that does not come back keeps nothing of what was loaded for it: who repeats the fetch finds it in the cache.
+    for slot in answer.slots.iter().filter(|(_, gathered)| gathered.bytes > 0).map(|(slot, _)| slot) {
+        slots.get_mut(*slot).load = None;
+    }
+    answer
+}
+
+async fn gather_until(broker: &Arc<Broker>, slots: &mut FetchSlots, limits: Limits) -> Answer {
     let deadline = Instant::now() + limits.max_wait;
     let interest = slots.interest.clone();
     let mut answer = Answer::default();
+    let mut pinned_since = None;
     loop {
         let complete = look(broker, slots, limits, &mut answer).await;
-        if complete || slots.is_empty() || Instant::now() >= deadline {
+        let now = Instant::now();
+        if complete || slots.is_empty() || now >= deadline {
             return answer;
         }
-        if tokio::time::timeout_at(deadline, interest.changed()).await.is_err() {
+        let copy_at = answer.pins().then(|| *pinned_since.get_or_insert(now) + PINNED_MAX);
+        let until = copy_at.map_or(deadline, |at| at.min(deadline));
+        let changed = tokio::time::timeout_at(until, interest.changed()).await.is_ok();
+        if copy_at.is_some_and(|at| Instant::now() >= at) {
+            answer.copy();
+            pinned_since = None;
+        }
+        if !changed && Instant::now() >= deadline {
             // One last look: a mark may have come with the deadline.
             look(broker, slots, limits, &mut answer).await;
             return answer;
@@ -237,7 +276,7 @@ fn take(
     if bytes > 0 {
         slots.to_tail(slot);
     }
-    Gathered { error: error::NONE, offsets, records, bytes }
+    Gathered { error: error::NONE, offsets, records, bytes, copied: false }
 }
 
 /// Tells the reader what is read of what is not in the tail: it may load what follows.
@@ -280,7 +319,7 @@ fn loaded(slots: &mut FetchSlots, slot: u32, stream: StreamId, offset: i64) -> L
     match done.take() {
         None => Loaded::UnderWay,
         Some(Ok(bytes)) => {
-            // Kept until the reader moves on: the same fetch may be repeated.
+            // Kept until the answer leaves: the slot may be looked at again before.
             *done = Some(Ok(bytes.clone()));
             Loaded::Bytes(bytes)
         }
@@ -305,4 +344,25 @@ fn start_load(broker: &Arc<Broker>, slots: &mut FetchSlots, slot: u32, stream: S
         *load.done.lock() = Some(result);
         interest.mark(slot, 0);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_waits_keeps_no_more_than_its_records() {
+        let memory: Arc<[u8]> = vec![7; 1 << 20].into();
+        let records = vec![Bytes::from_owner(memory.clone()).slice(100..300)];
+        let gathered = Gathered { error: error::NONE, offsets: UNKNOWN, records, bytes: 200, copied: false };
+        let mut answer = Answer::default();
+        answer.slots.insert(0, Gathered::empty(UNKNOWN));
+        assert!(!answer.pins());
+        answer.slots.insert(1, gathered);
+        assert!(answer.pins());
+        answer.copy();
+        assert!(!answer.pins());
+        assert_eq!(Arc::strong_count(&memory), 1);
+        assert_eq!(answer.slots[&1].records, [Bytes::from(vec![7; 200])]);
+    }
 }

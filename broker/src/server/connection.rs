@@ -196,6 +196,10 @@ impl Outgoing {
     }
 }
 
+/// A client that takes nothing for so long is answered from a copy of what it is owed. A slice of a fetch keeps all that came by
+/// the same GET, and is charged for itself alone: memory would be full of what a few clients do not read (I8, I11).
+const WRITE_STALL_COPIED: Duration = Duration::from_millis(100);
+
 /// Writes answers vectored; their charges are given back when they have left. Who does not read is given up after
 /// `patience`, or much sooner when others wait for what it pins (I11).
 async fn write_out<W: AsyncWrite + Unpin>(
@@ -207,15 +211,22 @@ async fn write_out<W: AsyncWrite + Unpin>(
     let Outgoing { parts, pinned, queued } = outgoing;
     let mut parts = Parts::new(parts);
     let mut waited = Duration::ZERO;
+    let mut copied = false;
     while parts.has_remaining() {
-        match timeout(WRITE_STALL_CONTENDED, writer.write_buf(&mut parts)).await {
+        let stall = if copied { WRITE_STALL_CONTENDED } else { WRITE_STALL_COPIED };
+        match timeout(stall, writer.write_buf(&mut parts)).await {
             Ok(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
             Ok(written) => {
                 written?;
                 waited = Duration::ZERO;
             }
+            Err(_) if !copied => {
+                waited += stall;
+                copied = true;
+                parts = Parts::new(vec![parts.copy_to_bytes(parts.remaining())]);
+            }
             Err(_) => {
-                waited += WRITE_STALL_CONTENDED;
+                waited += stall;
                 let contended = !pinned.is_empty() && responses.usage().waiting > 0;
                 if contended || waited >= patience {
                     return Err(std::io::ErrorKind::TimedOut.into());
@@ -300,5 +311,30 @@ mod tests {
         let mut buffer = Parts::new(parts);
         buffer.advance(4);
         assert_eq!(buffer.copy_to_bytes(4), Bytes::from_static(b"efgh"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_keeps_no_more_than_its_answer() {
+        let budget = s3stream::budget::Budget::new(256 << 20);
+        let responses = budget.class(Class::Responses);
+        let memory: Arc<[u8]> = (0..1 << 20).map(|at| (at / 5) as u8).collect::<Vec<u8>>().into();
+        let slice = Bytes::from_owner(memory.clone()).slice(1_000..101_000);
+        let outgoing = Outgoing::new(
+            Frame { parts: vec![Bytes::from_static(b"head"), slice], charge: None },
+            responses.try_acquire(1).unwrap(),
+        );
+        let (mut writer, mut reader) = tokio::io::duplex(64);
+        let responses = responses.clone();
+        let writing = tokio::spawn(async move {
+            write_out(&mut writer, outgoing, &responses, Duration::from_secs(60)).await
+        });
+        tokio::time::sleep(WRITE_STALL_COPIED / 2).await;
+        assert_eq!(Arc::strong_count(&memory), 2, "a client may be slow");
+        tokio::time::sleep(WRITE_STALL_COPIED).await;
+        assert_eq!(Arc::strong_count(&memory), 1);
+        let mut read = Vec::new();
+        tokio::io::AsyncReadExt::read_to_end(&mut reader, &mut read).await.unwrap();
+        writing.await.unwrap().unwrap();
+        assert!(read[..4] == *b"head" && read[4..] == memory[1_000..101_000]);
     }
 }

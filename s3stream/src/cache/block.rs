@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use moka::policy::EvictionPolicy;
@@ -59,8 +59,6 @@ struct Kept {
     position: u64,
     /// What it holds.
     units: Box<[UnitKey]>,
-    /// Of them, how many have not got memory of their own.
-    left: AtomicUsize,
 }
 
 impl Kept {
@@ -111,32 +109,20 @@ impl BlockCache {
         BlockCache { kept, window, places, next: AtomicU64::new(0), loads, _charge: charge }
     }
 
-    /// The bytes of a block, if they are here. Of what came with much else it gets memory of its own at its first hit, so that
-    /// who holds a block holds little more; what nobody comes back for is never copied.
+    /// The bytes of a block, if they are here: a slice of what one GET brought, which lives as long as the slice does. Who keeps
+    /// it for long copies it.
     pub fn get(&self, block: &BlockRef) -> Option<Bytes> {
-        let unit = UnitKey::of(block);
-        let id = *self.places.lock().get(&unit)?;
-        let of_window = self.window.as_ref().and_then(|window| Some((window, window.get(&id)?)));
-        let (lru, kept) = match of_window {
-            Some(found) => found,
-            None => (&self.kept, self.kept.get(&id)?),
-        };
-        let slice = kept.slice(block)?;
-        if block.small || kept.bytes.len() <= 2 * slice.len() {
-            if !std::ptr::eq(lru, &self.kept) {
-                // Under a new number: what leaves the window then leaves its place to this.
-                self.insert_into(&self.kept, kept.bytes.clone(), kept.position, kept.units.clone());
-                lru.invalidate(&id);
-            }
-            return Some(slice);
+        let id = *self.places.lock().get(&UnitKey::of(block))?;
+        if let Some(window) = &self.window
+            && let Some(kept) = window.get(&id)
+        {
+            // Under a new number: what leaves the window then leaves its places to this. Two may come at once; then one of
+            // theirs is never found again, and ages.
+            self.insert_into(&self.kept, kept.bytes.clone(), kept.position, kept.units.clone());
+            window.invalidate(&id);
+            return kept.slice(block);
         }
-        let bytes = Bytes::copy_from_slice(&slice);
-        self.insert_into(&self.kept, bytes.clone(), block.position, [unit].into());
-        // Two may copy one at once. Then it goes while a unit is left, which costs a GET.
-        if kept.left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            lru.invalidate(&id);
-        }
-        Some(bytes)
+        self.kept.get(&id)?.slice(block)
     }
 
     /// Is this unit here?
@@ -175,8 +161,7 @@ impl BlockCache {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         // Before it is there: what is refused or evicted at once must find its places.
         self.places.lock().extend(units.iter().map(|unit| (*unit, id)));
-        let left = AtomicUsize::new(units.len());
-        lru.insert(id, Arc::new(Kept { bytes, position, units, left }));
+        lru.insert(id, Arc::new(Kept { bytes, position, units }));
         lru.run_pending_tasks();
     }
 }
@@ -246,7 +231,7 @@ mod tests {
             assert!(cache.bytes() < WINDOW_MIN + (2 << 20), "{} at {number}", cache.bytes());
         }
         assert!(behind > 240, "who comes {behind} MiB behind finds it");
-        assert!(!cache.has(&UnitKey::of(&again[2])), "what it came with is gone");
+        assert!(again.iter().all(|block| cache.has(&UnitKey::of(block))), "and what it came with");
         assert_eq!(cache.get(&again[3]).unwrap()[0], 3);
         assert_eq!(cache.get(&alone).unwrap()[0], 9);
     }
@@ -260,27 +245,23 @@ mod tests {
     }
 
     #[test]
-    fn what_came_together_goes_together_and_what_is_hit_lives_on_alone() {
+    fn what_came_together_goes_together() {
         let budget = Budget::new(256 << 20);
         let cache = BlockCache::new(&budget, 4 << 20);
         let (bytes, blocks) = one_get(0);
         let memory = bytes.as_ptr_range();
         cache.insert(bytes, 0, blocks.iter().map(UnitKey::of));
         assert!(blocks.iter().all(|block| cache.has(&UnitKey::of(block))));
-        for _ in 0..2 {
-            let hit = cache.get(&blocks[3]).unwrap();
-            assert!(hit.iter().all(|byte| *byte == 3) && hit.len() == 128 << 10);
-            assert!(!memory.contains(&hit.as_ptr()), "it does not hold what came with it");
-        }
-        let first = cache.get(&blocks[3]).unwrap().as_ptr();
+        let hit = cache.get(&blocks[3]).unwrap();
+        assert!(hit.iter().all(|byte| *byte == 3) && hit.len() == 128 << 10);
+        assert!(memory.contains(&hit.as_ptr()), "nothing is copied");
         for number in 1.. {
             let (bytes, others) = one_get(number);
             cache.insert(bytes, 0, others.iter().map(UnitKey::of));
-            assert_eq!(cache.get(&blocks[3]).unwrap().as_ptr(), first, "copied once");
             let left = blocks.iter().filter(|block| cache.has(&UnitKey::of(block))).count();
-            assert!(left == 8 || left == 1, "{left}");
+            assert!(left == 8 || left == 0, "{left}");
             assert!(cache.bytes() <= 4 << 20);
-            if left == 1 {
+            if left == 0 {
                 return;
             }
         }
