@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use benches::client::Payloads;
 use benches::peers::{Peer, PeerKind};
 use benches::replay::steps::{self, Rig};
-use benches::replay::{Plan, Step, page, restart};
+use benches::replay::{Plan, Step, clean, page, restart};
 use benches::report::Report;
 use benches::{goals, machine, process};
 use clap::{Parser, ValueEnum};
@@ -39,6 +39,9 @@ struct Arguments {
     /// Records a second of that producer.
     #[arg(long)]
     tail_rate: Option<u64>,
+    /// MiB of the topic that is compacted.
+    #[arg(long)]
+    clean_mib: Option<u64>,
     /// MiB in the log when the broker is killed with SIGKILL. The disk must hold about twice as much.
     #[arg(long)]
     restart_mib: Option<u64>,
@@ -129,17 +132,21 @@ fn plan(arguments: &Arguments) -> Plan {
     plan.size_mib = arguments.size_mib.unwrap_or(plan.size_mib);
     plan.tail_seconds = arguments.tail_seconds.unwrap_or(plan.tail_seconds);
     plan.tail_rate = arguments.tail_rate.unwrap_or(plan.tail_rate);
+    plan.clean_mib = arguments.clean_mib.unwrap_or(plan.clean_mib);
     plan.restart_mib = arguments.restart_mib.unwrap_or(plan.restart_mib);
     plan.restart_partitions = arguments.restart_partitions.unwrap_or(plan.restart_partitions);
     plan
 }
 
-/// Fills the topics and makes the wanted measurements of one peer, in their order.
+/// Fills the topics, where one of the steps reads them, and makes the wanted measurements of one peer, in their order.
 fn measure(mut rig: Rig<'_>, only: &[Step], report: &mut Report, failures: &mut Vec<String>) {
     let name = rig.peer.name.clone();
-    match steps::fill(&mut rig) {
-        Ok(figures) => report.add(&name, figures),
-        Err(error) => return fail(failures, &name, "fill", &error),
+    let reads = |step: &Step| *step != Step::Clean;
+    if only.is_empty() || only.iter().any(reads) {
+        match steps::fill(&mut rig) {
+            Ok(figures) => report.add(&name, figures),
+            Err(error) => return fail(failures, &name, "fill", &error),
+        }
     }
     for step in Step::value_variants() {
         if !only.is_empty() && !only.contains(step) {
@@ -152,6 +159,7 @@ fn measure(mut rig: Rig<'_>, only: &[Step], report: &mut Report, failures: &mut 
             Step::Four => steps::four(&mut rig),
             Step::Limit => steps::limit(&mut rig),
             Step::Tail => steps::tail(&mut rig),
+            Step::Clean => clean::run(&mut rig),
             Step::Restart => restart::run(&mut rig),
         };
         match found {
