@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -64,8 +64,7 @@ pub fn create_configured_topic(
     partitions: i32,
     configs: &[(&str, &str)],
 ) -> Result<()> {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", bootstrap).create()?;
+    let admin = admin(bootstrap)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let options = AdminOptions::new().operation_timeout(Some(STALL)).request_timeout(Some(STALL));
     let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
@@ -84,6 +83,37 @@ pub fn create_configured_topic(
         let led = found.map_or(0, |t| t.partitions().iter().filter(|p| p.leader() >= 0).count());
         Ok((led == partitions as usize).then_some(()))
     })
+}
+
+/// Gives a topic these values, and no others, in the place of all it was given before.
+pub fn configure_topic(bootstrap: &str, topic: &str, configs: &[(&str, &str)]) -> Result<()> {
+    configure(&admin(bootstrap)?, ResourceSpecifier::Topic(topic), configs)
+}
+
+/// The same for the broker that answers.
+pub fn configure_broker(bootstrap: &str, configs: &[(&str, &str)]) -> Result<()> {
+    let admin = admin(bootstrap)?;
+    let metadata = admin.inner().fetch_metadata(None, STALL)?;
+    let broker = metadata.brokers().first().context("Metadata without a broker")?.id();
+    configure(&admin, ResourceSpecifier::Broker(broker), configs)
+}
+
+fn configure(
+    admin: &AdminClient<DefaultClientContext>,
+    resource: ResourceSpecifier<'_>,
+    configs: &[(&str, &str)],
+) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let options = AdminOptions::new().operation_timeout(Some(STALL)).request_timeout(Some(STALL));
+    let given = configs.iter().fold(AlterConfig::new(resource), |all, (key, value)| all.set(key, value));
+    for outcome in runtime.block_on(admin.alter_configs([&given], &options))? {
+        outcome.map_err(|(resource, code)| anyhow!("configure {resource:?}: {code}"))?;
+    }
+    Ok(())
+}
+
+fn admin(bootstrap: &str) -> Result<AdminClient<DefaultClientContext>> {
+    Ok(ClientConfig::new().set("bootstrap.servers", bootstrap).create()?)
 }
 
 /// Counts delivery reports; the callback of every measured producer.
@@ -310,18 +340,18 @@ pub fn replay(
 }
 
 /// Tells progress once a second and gives up after [`STALL`] without any.
-struct Watch {
+pub(crate) struct Watch {
     told: Instant,
     moved: Instant,
     last: u64,
 }
 
 impl Watch {
-    fn new(now: Instant) -> Watch {
+    pub(crate) fn new(now: Instant) -> Watch {
         Watch { told: now, moved: now, last: 0 }
     }
 
-    fn look(&mut self, count: u64, progress: &mut impl FnMut(u64)) -> Result<()> {
+    pub(crate) fn look(&mut self, count: u64, progress: &mut impl FnMut(u64)) -> Result<()> {
         let now = Instant::now();
         if count != self.last {
             (self.last, self.moved) = (count, now);

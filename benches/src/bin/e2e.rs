@@ -179,7 +179,7 @@ fn measure_peer(
         }
         if warm
             && *measurement != Measurement::Restart
-            && let Err(error) = measure::rest::wait(&mut run)
+            && let Err(error) = measure::rest::wait(run.peer)
         {
             return fail(failures, &name, "rest", &error);
         }

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use benches::client::Payloads;
 use benches::peers::{Peer, PeerKind};
 use benches::replay::steps::{self, Rig};
-use benches::replay::{FAMILIES, PACED, Plan, Step, page, restart};
+use benches::replay::{FAMILIES, PACED, Plan, Step, clean, page, restart};
 use benches::report::{About, Note, Report};
 use benches::{goals, machine, process};
 use clap::{Parser, ValueEnum};
@@ -41,6 +41,9 @@ struct Arguments {
     /// Records a second of that producer.
     #[arg(long)]
     tail_rate: Option<u64>,
+    /// MiB of the topic that is compacted.
+    #[arg(long)]
+    clean_mib: Option<u64>,
     /// MiB in the log when the broker is killed with SIGKILL. The disk must hold about twice as much.
     #[arg(long)]
     restart_mib: Option<u64>,
@@ -138,6 +141,7 @@ fn plan(arguments: &Arguments) -> Plan {
     plan.size_mib = arguments.size_mib.unwrap_or(plan.size_mib);
     plan.tail_seconds = arguments.tail_seconds.unwrap_or(plan.tail_seconds);
     plan.tail_rate = arguments.tail_rate.unwrap_or(plan.tail_rate);
+    plan.clean_mib = arguments.clean_mib.unwrap_or(plan.clean_mib);
     plan.restart_mib = arguments.restart_mib.unwrap_or(plan.restart_mib);
     plan.restart_partitions = arguments.restart_partitions.unwrap_or(plan.restart_partitions);
     plan
@@ -183,11 +187,14 @@ impl Outcome {
     }
 }
 
-/// Fills the topics and makes the wanted measurements of one peer, in their order.
+/// Fills the topics, where one of the steps reads them, and makes the wanted measurements of one peer, in their order.
 fn measure(mut rig: Rig<'_>, kind: PeerKind, only: &[Step], outcome: &mut Outcome) {
-    match steps::fill(&mut rig) {
-        Ok(figures) => outcome.report.add(kind.name(), figures),
-        Err(error) => return outcome.gap(kind, "writing the topics", FAMILIES, &error),
+    let reads = |step: &Step| *step != Step::Clean;
+    if only.is_empty() || only.iter().any(reads) {
+        match steps::fill(&mut rig) {
+            Ok(figures) => outcome.report.add(kind.name(), figures),
+            Err(error) => return outcome.gap(kind, "writing the topics", FAMILIES, &error),
+        }
     }
     for step in Step::value_variants() {
         if !only.is_empty() && !only.contains(step) {
@@ -201,6 +208,7 @@ fn measure(mut rig: Rig<'_>, kind: PeerKind, only: &[Step], outcome: &mut Outcom
             Step::Limit => steps::limit(&mut rig),
             Step::Tail => steps::tail(&mut rig),
             Step::Busy => steps::busy(&mut rig),
+            Step::Clean => clean::run(&mut rig),
             Step::Restart => restart::run(&mut rig),
         };
         match found {

@@ -38,7 +38,7 @@ pub fn warm_up(run: &mut Run<'_>) -> Result<()> {
 pub fn large(run: &mut Run<'_>) -> Result<Vec<Figure>> {
     client::create_topic(&run.peer.bootstrap, MEASURED, PARTITIONS)?;
     let mut figures = run.measure_produce("produce", "produce", &load(MEASURED, run.plan.size_mib, &[]))?;
-    let after = rest::wait(run)?;
+    let after = rest::wait(run.peer)?;
     figures.extend(after.figures(
         "produce_after",
         "produce, what follows until rest",

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{CpuMeter, CpuUsed, Run};
+use super::{CpuMeter, CpuUsed};
+use crate::peers::Peer;
 
 /// How often it is looked.
 const LOOK: Duration = Duration::from_secs(1);
@@ -17,23 +18,23 @@ const LOOKS: u32 = 3;
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Waits until the peer does nothing any more; what it took until then.
-pub fn wait(run: &mut Run<'_>) -> Result<CpuUsed> {
-    let whole = CpuMeter::start(run.peer)?;
+pub fn wait(peer: &mut Peer) -> Result<CpuUsed> {
+    let whole = CpuMeter::start(peer)?;
     let begun = Instant::now();
     let mut quiet = 0;
     while quiet < LOOKS {
         if begun.elapsed() > PATIENCE {
-            run.say(&format!("not at rest after {PATIENCE:?}: measured all the same"));
+            eprintln!("[{}] not at rest after {PATIENCE:?}: measured all the same", peer.name);
             break;
         }
-        let (meter, since) = (CpuMeter::start(run.peer)?, Instant::now());
+        let (meter, since) = (CpuMeter::start(peer)?, Instant::now());
         sleep(LOOK);
-        let used = meter.stop(run.peer)?;
+        let used = meter.stop(peer)?;
         let cpu = [used.broker, used.store].into_iter().flatten().sum::<Duration>();
         quiet =
             if cpu.as_secs_f64() < CORE_SHARE_MAX * since.elapsed().as_secs_f64() { quiet + 1 } else { 0 };
-        run.peer.check()?;
+        peer.check()?;
     }
-    run.say(&format!("at rest after {:.0?}", begun.elapsed()));
-    whole.stop(run.peer)
+    eprintln!("[{}] at rest after {:.0?}", peer.name, begun.elapsed());
+    whole.stop(peer)
 }

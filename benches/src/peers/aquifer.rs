@@ -91,6 +91,32 @@ pub fn data_keys(storage: &Storage) -> Result<Vec<(String, u64)>> {
     Ok(pairs.filter(|(key, _)| key.starts_with("data/")).collect())
 }
 
+/// How far a partition has come, as the image in the bucket has it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PartitionAt {
+    /// Below it everything is in objects of `data/`.
+    pub uploaded: i64,
+    /// Below it everything was compacted.
+    pub compacted: i64,
+}
+
+/// The partitions of a topic, in order. A broker may be at work on the bucket.
+pub fn partitions(storage: &Storage, topic: &str) -> Result<Vec<PartitionAt>> {
+    let image: Value = serde_json::from_str(&offline(storage, &["image", "--json"])?)
+        .context("an image that is not JSON")?;
+    let topics = image["topics"].as_array().context("not an image")?;
+    let found = topics
+        .iter()
+        .find(|t| t["name"] == topic)
+        .with_context(|| format!("no topic {topic} in the image"))?;
+    let partitions = found["partitions"].as_array().context("not an image")?.iter();
+    let at = |partition: &Value| {
+        let offset = |member: &str| partition["state"][member].as_i64().context("not an image");
+        Ok(PartitionAt { uploaded: offset("uploaded_end")?, compacted: offset("cleaned")? })
+    };
+    partitions.map(at).collect()
+}
+
 /// `aquifer storage verify` on a bucket that nobody writes to: what it says, as an error if anything is wrong.
 pub fn verify(storage: &Storage) -> Result<String> {
     offline(storage, &["verify"]).map(|said| said.lines().last().unwrap_or_default().to_owned())

@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::{Launch, PREPARE, cache};
 use crate::process::free_port;
@@ -22,7 +22,7 @@ pub fn launch(dir: &Path) -> Result<Launch> {
     let class_path = format!("{}/*", libs.display());
     let (port, controller) = (free_port()?, free_port()?);
     let properties = dir.join("server.properties");
-    std::fs::write(&properties, server_properties(port, controller, &dir.join("log")))?;
+    std::fs::write(&properties, server_properties(port, controller, &log_dir(dir)))?;
 
     let format = java(&class_path, "256m")
         .args(["kafka.tools.StorageTool", "format", "--standalone", "-t", CLUSTER_ID, "-c"])
@@ -54,6 +54,36 @@ pub fn libs() -> Result<PathBuf> {
         bail!("Apache Kafka's jars are not at {}; {PREPARE} puts them there", libs.display());
     }
     Ok(libs)
+}
+
+/// Where a broker under `dir` has its log.
+pub fn log_dir(dir: &Path) -> PathBuf {
+    dir.join("log")
+}
+
+/// Until which offset the partitions of a topic are compacted, in order; 0 where none of it is. The broker may be at work:
+/// it replaces the file as a whole, each time a partition is done.
+pub fn compacted(log_dir: &Path, topic: &str, partitions: i32) -> Result<Vec<i64>> {
+    let path = log_dir.join("cleaner-offset-checkpoint");
+    let text = match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        text => text.with_context(|| format!("read {}", path.display()))?,
+    };
+    parse_checkpoint(&text, topic, partitions)
+}
+
+/// The file's lines: a version, a count, then topic, partition and offset.
+fn parse_checkpoint(text: &str, topic: &str, partitions: i32) -> Result<Vec<i64>> {
+    let mut offsets = vec![0; usize::try_from(partitions)?];
+    for line in text.lines().skip(2) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [name, partition, offset] = words[..] else { bail!("not a line of a checkpoint: {line}") };
+        if name == topic {
+            let partition: usize = partition.parse().context("a partition in a checkpoint")?;
+            *offsets.get_mut(partition).context("a partition that the topic has not")? = offset.parse()?;
+        }
+    }
+    Ok(offsets)
 }
 
 fn java(class_path: &str, heap: &str) -> Command {
@@ -90,4 +120,18 @@ group.initial.rebalance.delay.ms=0
 ",
         log = log.display()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_tells_of_the_topic_that_is_asked_for() {
+        let text = "0\n3\nother 0 7\nours 1 12\nours 0 3\n";
+        assert_eq!(parse_checkpoint(text, "ours", 3).unwrap(), [3, 12, 0]);
+        assert_eq!(parse_checkpoint("", "ours", 2).unwrap(), [0, 0]);
+        assert!(parse_checkpoint(text, "ours", 1).is_err());
+        assert!(parse_checkpoint("0\n1\nours 0\n", "ours", 1).is_err());
+    }
 }

@@ -162,6 +162,8 @@ pub struct Peer {
     pub root: Option<PathBuf>,
     /// Where the log is, if it is Aquifer's and ours: for `aquifer storage`.
     pub storage: Option<Storage>,
+    /// Where the log is, if it is Kafka's and ours.
+    kafka_log: Option<PathBuf>,
     broker: Runs,
     // After the broker: fields are dropped in order, and the store must outlive it.
     store: Option<Minio>,
@@ -204,6 +206,7 @@ impl Peer {
             started_in: Some(started_in),
             root,
             storage,
+            kafka_log: (kind == PeerKind::Kafka).then(|| kafka::log_dir(dir)),
             broker: Runs::Ours(broker),
             store,
         })
@@ -218,6 +221,7 @@ impl Peer {
             started_in: None,
             root: None,
             storage: None,
+            kafka_log: None,
             broker: Runs::Elsewhere(pid),
             store: None,
         }
@@ -254,6 +258,16 @@ impl Peer {
             (None, Some(pid)) => process::file_bytes_written(pid).map(Some),
             (None, None) => Ok(None),
         }
+    }
+
+    /// Until which offset each partition of a topic is compacted, by what the broker has written of it. None where that is
+    /// not looked into.
+    pub fn compacted(&self, topic: &str, partitions: i32) -> Result<Option<Vec<i64>>> {
+        if let Some(storage) = &self.storage {
+            let at = aquifer::partitions(storage, topic)?;
+            return Ok(Some(at.iter().map(|partition| partition.compacted).collect()));
+        }
+        self.kafka_log.as_deref().map(|log| kafka::compacted(log, topic, partitions)).transpose()
     }
 
     /// Resident memory of the broker, where its process id is known.

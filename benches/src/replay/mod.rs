@@ -1,6 +1,7 @@
 //! `cargo bench-replay`: reading history. What a replay takes when it is warm and when it is cold, alone and four at a
-//! time, and what others notice of it; what a record costs in the store over its life; how soon a broker with much in its
-//! log is back. Aquifer on a directory and on MinIO beside Apache Kafka, one after another on one machine.
+//! time, and what others notice of it; what a record costs in the store over its life; how fast a topic is compacted; how
+//! soon a broker with much in its log is back. Aquifer on a directory and on MinIO beside Apache Kafka, one after another
+//! on one machine.
 //!
 //! Cold means: the broker was stopped and started again, so that its own memory holds nothing of the log, one other topic
 //! was read, so that its code is warm, and the machine's page cache was dropped. Where that
@@ -11,12 +12,15 @@
 //! | module | owns |
 //! |---|---|
 //! | [`steps`]      | the measurements, in their order |
+//! | [`clean`]      | log compaction; [`keyed`]: what it is given, and what must be left of that |
 //! | [`restart`]    | the one with much in the log |
 //! | [`plain_gets`] | what the store gives when it is just asked |
 //! | [`page`]       | ratios within a peer, goals, `docs/replay.md` |
 
 use clap::ValueEnum;
 
+pub mod clean;
+pub mod keyed;
 pub mod page;
 pub mod plain_gets;
 pub mod restart;
@@ -42,6 +46,8 @@ pub enum Step {
     Tail,
     /// The same beside four replays.
     Busy,
+    /// Log compaction of a topic of its own.
+    Clean,
     /// Back after kill -9 with much in the log.
     Restart,
 }
@@ -57,6 +63,7 @@ impl Step {
             Step::Limit => "plain GETs",
             Step::Tail => "producer and tail, alone",
             Step::Busy => "producer and tail beside 4 replays",
+            Step::Clean => "compacting",
             Step::Restart => "restart after kill -9",
         }
     }
@@ -71,6 +78,7 @@ impl Step {
             Step::Limit => &["limit"],
             Step::Tail => &["tail"],
             Step::Busy => &["busy"],
+            Step::Clean => &["clean"],
             Step::Restart => &["restart"],
         }
     }
@@ -78,7 +86,7 @@ impl Step {
 
 /// All that a peer has no figures of where its topics could not be filled.
 pub const FAMILIES: &[&str] =
-    &["fill", "warm", "life", "cold", "four", "limit", "tail", "busy", "restart", "within"];
+    &["fill", "warm", "life", "cold", "four", "limit", "tail", "busy", "clean", "restart", "within"];
 
 /// How much work there is.
 #[derive(Clone, Debug)]
@@ -91,6 +99,8 @@ pub struct Plan {
     pub tail_seconds: u64,
     /// Records a second of that producer.
     pub tail_rate: u64,
+    /// MiB of the topic that is compacted.
+    pub clean_mib: u64,
     /// MiB in the log at kill -9.
     pub restart_mib: u64,
     /// Partitions, beside those of the topics, at kill -9.
@@ -107,6 +117,7 @@ impl Plan {
             warm_up_mib: 256,
             tail_seconds: 30,
             tail_rate: 10_000,
+            clean_mib: 1024,
             restart_mib: 8192,
             restart_partitions: 10_000,
             settle_seconds: 400,
@@ -120,6 +131,7 @@ impl Plan {
             warm_up_mib: 128,
             tail_seconds: 10,
             tail_rate: 10_000,
+            clean_mib: 256,
             restart_mib: 1024,
             restart_partitions: 2_000,
             settle_seconds: 300,

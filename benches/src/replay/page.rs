@@ -34,6 +34,10 @@ pub const GOALS: &[Aim] = &[
     ("life.written", Within(3.2), ON_MINIO),
     ("life.objects", Within(2000.0), ON_DIRECTORY),
     ("life.objects", Within(2000.0), ON_MINIO),
+    ("clean.throughput", Reach(100.0), ON_DIRECTORY),
+    ("clean.throughput", Reach(100.0), ON_MINIO),
+    ("clean.memory", Within(64.0), ON_DIRECTORY),
+    ("clean.memory", Within(64.0), ON_MINIO),
     ("restart.recovered", Within(1500.0), ON_DIRECTORY),
     ("restart.recovered", Within(1500.0), ON_MINIO),
 ];
@@ -55,6 +59,9 @@ const CHARTED: &[&str] = &[
     "busy.p99",
     "busy.produce",
     "busy.replay",
+    "clean.throughput",
+    "clean.cpu",
+    "clean.memory",
 ];
 
 /// What a peer's figures say beside each other; those whose parts were not measured are left out.
@@ -138,13 +145,17 @@ of it: what four readers can gain over one, and what they leave to others, is bo
   begin cold and begin again when they end.
 - **Bytes written** and **objects**: when uploading, merging and deleting have nothing left to do. For MinIO what it received,
   for a directory what the process handed to the file system: the journal and all else included.
+- **Compacting**: {} MiB of records with random keys, about ten of each, in 4 partitions of a topic of their own. The broker
+  is started again, so that it holds no memory that it could use instead of new; then the topic's `min.cleanable.dirty.ratio`
+  is lowered. From there until the broker has written that every partition is compacted; per MiB of what there was before.
+  `log.cleaner.backoff.ms` is 100, all else of cleaners is default. That the last value of every key is left, and nothing else, is checked.
 - **Restart**, of Aquifer alone: SIGKILL right after the last acknowledgement, until every partition answers its end
   offset; that nothing acknowledged is missing is checked.
 
 Aquifer runs with `object.delete.delay.ms=10000`, so that what was merged away leaves the disk within the run; all else is
 default. `cargo bench-replay --help` has the rest.
 ",
-        plan.size_mib, plan.tail_rate, plan.tail_seconds
+        plan.size_mib, plan.tail_rate, plan.tail_seconds, plan.clean_mib
     );
     page + &about_tansu(&plan.for_slow_peer())
 }

@@ -28,7 +28,7 @@ const READERS: usize = 4;
 const NOT_COLD: &str =
     "the page cache cannot be dropped, so nothing is cold: run it as root, or without this step";
 /// How long a broker may take to stop.
-const STOP: Duration = Duration::from_secs(60);
+pub const STOP: Duration = Duration::from_secs(60);
 /// Connections of the plain GETs: as many as readers.
 const GETTERS: usize = READERS;
 /// Nothing has changed for so long: at rest. Longer than what an object is kept for after nothing refers to it, and than a lane
