@@ -11,6 +11,7 @@ use s3stream::block_ref::LaneTable;
 use s3stream::budget::Budget;
 use s3stream::cache::Stores;
 use s3stream::catalog::{NewObject, ObjectPart};
+use s3stream::claims::Claims;
 use s3stream::env::Env;
 use s3stream::history::History;
 use s3stream::ids::{Incarnation, LaneId, LaneNumber, Nonce, StoreId, StreamEpoch};
@@ -83,6 +84,7 @@ impl Rig {
             journal: side.clone(),
             counter: Arc::new(ObjectCounter::default()),
             me: LaneId { incarnation: ME, nonce },
+            claims: Claims::default(),
         };
         Rig { store, side, objects }
     }

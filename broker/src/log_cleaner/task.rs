@@ -4,7 +4,8 @@
 //! One partition at a time, in the process that leads it. Units are the ranges of the catalog; the lane's blocks are not
 //! touched. A log is written in sections, each with a record of its own, oldest first: a tombstone goes no earlier than what
 //! it deletes. What stays of one becomes several objects of that record where it is more than a share of memory.
-//! What is clean is stated with the last. Whatever fails in between leaves a log that says the same, only less clean.
+//! What is clean is stated with the last. Whatever fails in between leaves a log that says the same, only less clean. Merging
+//! leaves alone what a round reads (`s3stream::claims`).
 //!
 //! Transactions are not served yet: no log has markers or aborted data, so none are named to the passes.
 
@@ -202,6 +203,7 @@ async fn clean(
     let round = Round { objects, stream: partition.stream, catalog, state, object_bytes, step_bytes };
 
     let planned = candidate.ranges_below(cleaning.until);
+    let _claim = objects.claims.claim(planned.iter().map(|range| range.object));
     let from = planned.partition_point(|range| range.end as i64 <= cleaning.dirty_from);
     let mut builder =
         MapBuilder::new(&mut map, cleaning.dirty_from, cleaning.until, CleanedTransactions::default(), limit);
