@@ -14,7 +14,7 @@
 //! | [`report`]  | figures to table and JSON |
 //! | [`goals`]   | what is aimed at, and whether a run reached it |
 //! | [`machine`] | on what, and of which versions |
-//! | [`replay`]  | `cargo bench-replay`: reading history, and whom it disturbs |
+//! | [`replay`]  | `cargo bench-replay`: reading history, and whom it disturbs; compacting it |
 //! | [`scale`]   | `cargo bench-scale`: one broker with 10,000 partitions and 1,000 connections |
 //! | [`chart`], [`docs`] | `docs/performance.svg` and `docs/performance.md` |
 //!

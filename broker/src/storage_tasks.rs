@@ -11,6 +11,7 @@ use s3stream::block_ref::{LaneRef, LaneTable};
 use s3stream::budget::{Budget, Class};
 use s3stream::cache::{Stores, TailCache};
 use s3stream::catalog::{Catalog, StorageRecord};
+use s3stream::claims::Claims;
 use s3stream::gc::{Collector, GcDials};
 use s3stream::ids::{StoreId, StreamId};
 use s3stream::merge::{MergeDials, Merger};
@@ -75,6 +76,7 @@ pub fn spawn(broker: &Arc<Broker>, parts: StorageParts) {
         journal: side.clone(),
         counter: counter.clone(),
         me: broker.lane.id(),
+        claims: Claims::default(),
     };
     let merger = Merger {
         objects: objects.clone(),

@@ -7,7 +7,8 @@
 //! - [`upload`]: from the lane to the objects that history is read from; [`gc`]: what nobody refers to goes.
 //! - [`cache`]: what of it is in memory.
 //! - [`stream`]: where the newest blocks of a stream are; [`history`]: where the older ones are.
-//! - [`merge`]: fewer and larger objects of it; [`rewrite`]: objects made out of others.
+//! - [`merge`]: fewer and larger objects of it; [`rewrite`]: objects made out of others;
+//!   [`claims`]: those that one task leaves to another.
 //! - [`catalog`]: which lanes and streams exist and who may write them (pure).
 //! - [`journal`]: the numbered log of commits that carries the catalog, generic over its records.
 
@@ -18,6 +19,7 @@ pub mod budget;
 pub mod buffers;
 pub mod cache;
 pub mod catalog;
+pub mod claims;
 pub mod clock;
 pub mod entropy;
 pub mod env;

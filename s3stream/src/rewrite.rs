@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::block_ref::{BlockRef, LaneTable};
 use crate::cache::{ReadError, Stores};
 use crate::catalog::StorageRecord;
+use crate::claims::Claims;
 use crate::env::Env;
 use crate::history::History;
 use crate::ids::{LaneId, ObjectId, StoreId, data_key};
@@ -42,6 +43,8 @@ pub struct Rewriter {
     pub counter: Arc<ObjectCounter>,
     /// Who writes.
     pub me: LaneId,
+    /// What is being written anew.
+    pub claims: Claims,
 }
 
 /// Why nothing came of it. What was put, if anything, is an orphan.

@@ -44,6 +44,9 @@ struct Arguments {
     /// MiB of the topic that is compacted.
     #[arg(long)]
     clean_mib: Option<u64>,
+    /// Its partitions; the fewer, the more keys are held in memory at a time.
+    #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
+    clean_partitions: Option<i32>,
     /// MiB in the log when the broker is killed with SIGKILL. The disk must hold about twice as much.
     #[arg(long)]
     restart_mib: Option<u64>,
@@ -142,6 +145,7 @@ fn plan(arguments: &Arguments) -> Plan {
     plan.tail_seconds = arguments.tail_seconds.unwrap_or(plan.tail_seconds);
     plan.tail_rate = arguments.tail_rate.unwrap_or(plan.tail_rate);
     plan.clean_mib = arguments.clean_mib.unwrap_or(plan.clean_mib);
+    plan.clean_partitions = arguments.clean_partitions.unwrap_or(plan.clean_partitions);
     plan.restart_mib = arguments.restart_mib.unwrap_or(plan.restart_mib);
     plan.restart_partitions = arguments.restart_partitions.unwrap_or(plan.restart_partitions);
     plan

@@ -260,14 +260,22 @@ impl Peer {
         }
     }
 
-    /// Until which offset each partition of a topic is compacted, by what the broker has written of it. None where that is
-    /// not looked into.
-    pub fn compacted(&self, topic: &str, partitions: i32) -> Result<Option<Vec<i64>>> {
+    /// Can it be told what is compacted? Not of a broker that somebody else runs.
+    pub fn tells_compacted(&self) -> bool {
+        self.storage.is_some() || self.kafka_log.is_some()
+    }
+
+    /// Until which offset each partition of a topic is compacted, by what the broker has written of it.
+    ///
+    /// # Errors
+    /// It cannot be told, or not be read.
+    pub fn compacted(&self, topic: &str, partitions: i32) -> Result<Vec<i64>> {
         if let Some(storage) = &self.storage {
             let at = aquifer::partitions(storage, topic)?;
-            return Ok(Some(at.iter().map(|partition| partition.compacted).collect()));
+            return Ok(at.iter().map(|partition| partition.compacted).collect());
         }
-        self.kafka_log.as_deref().map(|log| kafka::compacted(log, topic, partitions)).transpose()
+        let log = self.kafka_log.as_deref().context("nothing says what is compacted")?;
+        kafka::compacted(log, topic, partitions)
     }
 
     /// Resident memory of the broker, where its process id is known.

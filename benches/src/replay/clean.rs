@@ -1,6 +1,6 @@
 //! How fast a topic is compacted, what that costs, and how much memory it takes.
 //!
-//! A topic with about ten versions of every key is written while it is too clean to be compacted, as its configuration has it. Then
+//! A topic with about ten versions of every key is written; its `min.cleanable.dirty.ratio` lets nothing be compacted yet. Then
 //! the broker is started again: its process has no memory from before that it could use instead of new, and everything was
 //! uploaded. The clock runs from the change of the configuration until the broker has written that every partition is
 //! compacted to the end of what was written. What is left is read and held against what was written.
@@ -18,7 +18,6 @@ use crate::process::poll_until;
 use crate::report::{Figure, figure};
 
 const TOPIC: &str = "replay-compacted";
-const PARTITIONS: i32 = 4;
 /// Records of a key, on average.
 const VERSIONS: u64 = 10;
 /// How long a broker's cleaner sleeps when it has nothing to do: by default 15 s, which would be most of the time measured.
@@ -41,12 +40,13 @@ const PATIENCE: Duration = Duration::from_secs(900);
 /// # Errors
 /// The last value of a key is missing or another one, or more than that value is left.
 pub fn run(rig: &mut Rig<'_>) -> Result<Vec<Figure>> {
-    let bootstrap = rig.peer.bootstrap.clone();
-    client::configure_broker(&bootstrap, CLEANER)?;
-    client::create_configured_topic(&bootstrap, TOPIC, PARTITIONS, &configs(NEVER))?;
-    if rig.peer.compacted(TOPIC, PARTITIONS)?.is_none() {
+    if !rig.peer.tells_compacted() {
         return Ok(vec![]);
     }
+    let bootstrap = rig.peer.bootstrap.clone();
+    client::configure_broker(&bootstrap, CLEANER)?;
+    let partitions = rig.plan.clean_partitions;
+    client::create_configured_topic(&bootstrap, TOPIC, partitions, &configs(NEVER))?;
     let written = write(rig)?;
     let broker = rig.peer.ours().context("a broker of somebody else is not restarted")?;
     ensure!(broker.stop(STOP)?, "the broker did not stop within {STOP:?}");
@@ -87,9 +87,8 @@ fn configs(dirty_ratio: &'static str) -> [(&'static str, &'static str); 3] {
 }
 
 fn write(rig: &Rig<'_>) -> Result<Written> {
-    let records = records(rig.plan.clean_mib);
-    let load =
-        keyed::Load { topic: TOPIC, partitions: PARTITIONS, records, keys: (records / VERSIONS).max(1) };
+    let (records, partitions) = (records(rig.plan.clean_mib), rig.plan.clean_partitions);
+    let load = keyed::Load { topic: TOPIC, partitions, records, keys: (records / VERSIONS).max(1) };
     let bootstrap = &rig.peer.bootstrap;
     let written = keyed::write(bootstrap, rig.payloads, &load, |acked| {
         rig.say(&format!(
@@ -99,7 +98,7 @@ fn write(rig: &Rig<'_>) -> Result<Written> {
         ));
     })?;
     std::thread::sleep(SEGMENT_ENDS);
-    keyed::write_last(bootstrap, TOPIC, PARTITIONS)?;
+    keyed::write_last(bootstrap, TOPIC, partitions)?;
     Ok(written)
 }
 
@@ -116,7 +115,7 @@ fn until_uploaded(rig: &Rig<'_>, written: &Written) -> Result<()> {
 fn until_compacted(rig: &mut Rig<'_>, written: &Written, begun: Instant) -> Result<Duration> {
     poll_until("everything compacted", PATIENCE, LOOK, || {
         rig.peer.check()?;
-        let until = rig.peer.compacted(TOPIC, PARTITIONS)?.context("nothing says what is compacted")?;
+        let until = rig.peer.compacted(TOPIC, rig.plan.clean_partitions)?;
         Ok(until.iter().zip(&written.ends).all(|(until, end)| until >= end).then(|| begun.elapsed()))
     })
 }

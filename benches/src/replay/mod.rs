@@ -101,6 +101,8 @@ pub struct Plan {
     pub tail_rate: u64,
     /// MiB of the topic that is compacted.
     pub clean_mib: u64,
+    /// Its partitions: the fewer, the more keys are held in memory at a time.
+    pub clean_partitions: i32,
     /// MiB in the log at kill -9.
     pub restart_mib: u64,
     /// Partitions, beside those of the topics, at kill -9.
@@ -118,6 +120,7 @@ impl Plan {
             tail_seconds: 30,
             tail_rate: 10_000,
             clean_mib: 1024,
+            clean_partitions: 4,
             restart_mib: 8192,
             restart_partitions: 10_000,
             settle_seconds: 400,
@@ -132,6 +135,7 @@ impl Plan {
             tail_seconds: 10,
             tail_rate: 10_000,
             clean_mib: 256,
+            clean_partitions: 4,
             restart_mib: 1024,
             restart_partitions: 2_000,
             settle_seconds: 300,

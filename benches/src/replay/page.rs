@@ -145,7 +145,7 @@ of it: what four readers can gain over one, and what they leave to others, is bo
   begin cold and begin again when they end.
 - **Bytes written** and **objects**: when uploading, merging and deleting have nothing left to do. For MinIO what it received,
   for a directory what the process handed to the file system: the journal and all else included.
-- **Compacting**: {} MiB of records with random keys, about ten of each, in 4 partitions of a topic of their own. The broker
+- **Compacting**: {} MiB of records with random keys, about ten of each, in {} partitions of a topic of their own. The broker
   is started again, so that it holds no memory that it could use instead of new; then the topic's `min.cleanable.dirty.ratio`
   is lowered. From there until the broker has written that every partition is compacted; per MiB of what there was before.
   `log.cleaner.backoff.ms` is 100, all else of cleaners is default. That the last value of every key is left, and nothing else, is checked.
@@ -155,7 +155,7 @@ of it: what four readers can gain over one, and what they leave to others, is bo
 Aquifer runs with `object.delete.delay.ms=10000`, so that what was merged away leaves the disk within the run; all else is
 default. `cargo bench-replay --help` has the rest.
 ",
-        plan.size_mib, plan.tail_rate, plan.tail_seconds, plan.clean_mib
+        plan.size_mib, plan.tail_rate, plan.tail_seconds, plan.clean_mib, plan.clean_partitions
     );
     page + &about_tansu(&plan.for_slow_peer())
 }

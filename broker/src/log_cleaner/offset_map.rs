@@ -29,7 +29,7 @@ pub enum OffsetMapError {
 }
 
 /// The digest's two words, then the offset plus one; 0 there: free. Plain words, so that a new table is zeros, which the
-/// allocator gives untouched: a table for few keys takes few pages.
+/// allocator gives untouched.
 type Slot = [u64; 3];
 
 const FREE: Slot = [0; 3];
@@ -55,6 +55,12 @@ impl OffsetMap {
         }
         let slots = vec![FREE; slots].into_boxed_slice();
         Ok(OffsetMap { slots, capacity, entries: 0, latest_offset: None, seed })
+    }
+
+    /// Bytes of a table that takes so many keys, filled up to `load_factor`.
+    pub fn bytes_for(keys: u64, load_factor: f64) -> u64 {
+        let slots = (keys as f64 / load_factor.min(1.0)).ceil() as u64;
+        slots.saturating_add(1).saturating_mul(ENTRY_BYTES as u64)
     }
 
     /// Associates the key with an offset from 0, replacing what it had. False, and nothing is changed, if the key is new and
@@ -200,6 +206,18 @@ mod tests {
             assert_eq!(capacity(slots, load_factor), Err(OffsetMapError::TooSmall { bytes, load_factor }));
         }
         assert!(capacity(100, f64::NAN).is_err());
+    }
+
+    #[test]
+    fn what_a_number_of_keys_needs_takes_them() {
+        for load_factor in [0.01, 0.5, 0.9, 1.0, 3.0] {
+            for keys in [1, 2, 9, 10, 1_000, 123_457] {
+                let bytes = OffsetMap::bytes_for(keys, load_factor);
+                let capacity = OffsetMap::new(bytes as usize, load_factor, 0).unwrap().capacity();
+                assert!(capacity as u64 >= keys, "{keys} keys at {load_factor}: {capacity}");
+            }
+        }
+        assert_eq!(OffsetMap::bytes_for(9, 0.0), u64::MAX);
     }
 
     #[test]

@@ -8,7 +8,6 @@ use super::CleaningError;
 use super::filter::{Filter, Filtered};
 use super::offset_map::OffsetMapError;
 use super::read::{Batches, ReadFailed};
-use super::section::is_unchanged;
 use super::write::{Output, WriteFailed};
 
 /// Why a partition was not cleaned. Its log is as it was, or cleaner up to some object.
@@ -58,7 +57,7 @@ pub(super) struct Round<'a> {
 
 impl<'a> Round<'a> {
     /// The batches of some ranges.
-    pub fn batches(&self, ranges: &'a [StreamRange]) -> Batches<'a> {
+    pub fn batches(&self, ranges: &[StreamRange]) -> Batches {
         Batches::new(self.objects, self.catalog, self.stream, ranges, self.step_bytes)
     }
 
@@ -66,20 +65,20 @@ impl<'a> Round<'a> {
     /// that is to be said.
     pub async fn rewrite(
         &self,
-        ranges: &'a [StreamRange],
+        ranges: &[StreamRange],
         cleaned: Option<u64>,
         filter: &mut Filter<'_>,
     ) -> Result<bool, Failed> {
         let (Some(first), Some(last)) = (ranges.first(), ranges.last()) else { return Ok(false) };
         let mut output = Output::begin(self.objects, self.stream, ranges, self.object_bytes);
-        // What is too large for one object is not written before something of it changes. Then all before is read again.
+        // What does not fit into one object is not written before something of it changes. Then all before is read again.
         let large = ranges.iter().map(|range| range.bytes).sum::<u64>() > self.object_bytes;
         let mut skipped = large.then_some(first.start as i64);
         let mut batches = self.batches(ranges);
         while let Some(batch) = batches.next().await? {
             let filtered = filter.filter(&batch)?;
             if let Some(until) = skipped.take() {
-                if is_unchanged(batch.header(), &filtered, last.end) {
+                if output.is_unchanged(batch.header(), &filtered) {
                     skipped = Some(batch.header().next_offset());
                     continue;
                 }
@@ -102,12 +101,7 @@ impl<'a> Round<'a> {
     }
 
     /// Batches that stay as they are, up to an offset.
-    async fn copy(
-        &self,
-        ranges: &'a [StreamRange],
-        until: i64,
-        output: &mut Output<'_>,
-    ) -> Result<(), Failed> {
+    async fn copy(&self, ranges: &[StreamRange], until: i64, output: &mut Output<'_>) -> Result<(), Failed> {
         let mut batches = self.batches(ranges);
         while let Some(batch) = batches.next().await?.filter(|batch| batch.header().base_offset < until) {
             output.push(batch.header(), &Filtered::Keep(batch.bytes().clone())).await?;

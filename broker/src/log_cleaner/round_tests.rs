@@ -11,6 +11,7 @@ use s3stream::block_ref::LaneTable;
 use s3stream::budget::Budget;
 use s3stream::cache::Stores;
 use s3stream::catalog::{NewObject, ObjectPart};
+use s3stream::claims::Claims;
 use s3stream::env::Env;
 use s3stream::history::History;
 use s3stream::ids::{Incarnation, LaneId, LaneNumber, Nonce, StoreId, StreamEpoch};
@@ -83,6 +84,7 @@ impl Rig {
             journal: side.clone(),
             counter: Arc::new(ObjectCounter::default()),
             me: LaneId { incarnation: ME, nonce },
+            claims: Claims::default(),
         };
         Rig { store, side, objects }
     }
@@ -146,6 +148,15 @@ impl Rig {
 
     /// Pass 2 with a map of what is newest; which sections changed.
     async fn clean(&self, newest: &[(&str, i64)], object_bytes: u64) -> Result<Vec<bool>, Failed> {
+        self.clean_in_sections(newest, object_bytes, object_bytes).await
+    }
+
+    async fn clean_in_sections(
+        &self,
+        newest: &[(&str, i64)],
+        object_bytes: u64,
+        section_bytes: u64,
+    ) -> Result<Vec<bool>, Failed> {
         let (_, catalog) = self.side.catalog();
         let state = catalog.stream(STREAM).unwrap().clone();
         let round = Round {
@@ -169,7 +180,7 @@ impl Rig {
         let producers = HashMap::new();
         let mut filter = Filter::new(&map, rules, &producers, CleanedTransactions::default());
         let mut changed = Vec::new();
-        let sections = sections(&state.ranges, object_bytes);
+        let sections = sections(&state.ranges, section_bytes);
         for (at, ranges) in sections.iter().enumerate() {
             let cleaned = (at + 1 == sections.len()).then_some(state.base);
             changed.push(round.rewrite(ranges, cleaned, &mut filter).await?);
@@ -232,6 +243,52 @@ async fn sections_are_proposed_one_by_one() {
     let bounds: Vec<(u64, u64)> = rig.state().ranges.iter().map(|range| (range.start, range.end)).collect();
     assert_eq!(bounds, [(0, 40), (40, 80), (80, 120)]);
     assert!(rig.side.catalog().1.objects().filter(|(_, object)| object.is_condemned()).count() == 6);
+}
+
+/// Ranges that together are more than an object are one section all the same: one record, several objects. What is before the
+/// first change is read again then.
+#[tokio::test]
+async fn a_section_of_several_ranges_may_become_several_objects() {
+    let rig = Rig::new().await;
+    let repeats = |n: i64| n == 7 || n >= 11;
+    for number in 0..12i64 {
+        rig.upload(number as u64, &[batch(number * 10, repeats(number))]).await;
+    }
+    let before = rig.told().await;
+    let newest: Vec<(String, i64)> = (0..10).map(|n| (format!("r{n}"), 110 + n)).collect();
+    let newest: Vec<(&str, i64)> = newest.iter().map(|(key, offset)| (&key[..], *offset)).collect();
+    assert_eq!(rig.clean_in_sections(&newest, 3 << 10, 1 << 20).await.unwrap(), [true]);
+    let wanted: Vec<Told> =
+        before.into_iter().filter(|(offset, ..)| !repeats(offset / 10) || *offset >= 110).collect();
+    assert_eq!(rig.told().await, wanted);
+    let state = rig.state();
+    assert!((2..12).contains(&state.ranges.len()), "{:?}", state.ranges);
+    assert_eq!((state.ranges[0].start, state.ranges.last().unwrap().end, state.cleaned), (0, 120, 120));
+    let put = rig.objects_put().await;
+    assert_eq!(rig.clean_in_sections(&newest, 3 << 10, 1 << 20).await.unwrap(), [false]);
+    assert_eq!((rig.state(), rig.objects_put().await), (state, put));
+}
+
+/// Who does not hear of the last step has not seen everything: it must not look as if there were no more.
+#[tokio::test]
+async fn reading_that_ends_too_early_is_an_error() {
+    let rig = Rig::new().await;
+    for number in 0..4 {
+        rig.upload(number, &[batch(number as i64 * 10, false)]).await;
+    }
+    let (_, catalog) = rig.side.catalog();
+    let ranges = &catalog.stream(STREAM).unwrap().ranges;
+    let mut batches = Batches::new(&rig.objects, &catalog, STREAM, ranges, 1);
+    assert!(batches.next().await.unwrap().is_some());
+    rig.objects.env.tasks.kill();
+    let failed = loop {
+        match batches.next().await {
+            Ok(Some(_)) => {}
+            Ok(None) => break None,
+            Err(error) => break Some(error),
+        }
+    };
+    assert!(matches!(failed, Some(ReadFailed::Ended)), "{failed:?}");
 }
 
 #[tokio::test]

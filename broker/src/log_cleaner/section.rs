@@ -86,16 +86,6 @@ fn runs(stream: StreamId, ranges: &[StreamRange]) -> VecDeque<ObjectPart> {
     runs
 }
 
-/// Is what a run that ends at `run_end` keeps of a batch what there is? The last one of a run may have lost its records in an
-/// earlier round: nobody but the run asks for its header, and it stays as it is.
-pub fn is_unchanged(header: &BatchHeader, filtered: &Filtered, run_end: u64) -> bool {
-    match filtered {
-        Filtered::Keep(_) => true,
-        Filtered::Drop => header.record_count == 0 && header.next_offset() == run_end as i64,
-        Filtered::Rewrite(_) | Filtered::KeepEmpty(_) => false,
-    }
-}
-
 /// An object, and the parts of the record that are in it.
 pub type Written = (Composed, Vec<ObjectPart>);
 
@@ -136,9 +126,11 @@ impl SectionWriter {
             return Err(SectionError::OutOfPlace { base_offset, next_offset, expected, end });
         }
         let ends_run = next_offset == run.end as i64;
-        self.changed |= !is_unchanged(header, filtered, run.end);
+        self.changed |= !is_unchanged(header, filtered, ends_run);
         let bytes = match filtered {
-            Filtered::Keep(bytes) | Filtered::Rewrite(bytes) | Filtered::KeepEmpty(bytes) => bytes.clone(),
+            // A copy: what is left of a batch must not hold the memory of all that was read with it.
+            Filtered::Keep(bytes) => Bytes::copy_from_slice(bytes),
+            Filtered::Rewrite(bytes) | Filtered::KeepEmpty(bytes) => bytes.clone(),
             Filtered::Drop if ends_run => emptied(header),
             Filtered::Drop => return Ok(()),
         };
@@ -155,9 +147,8 @@ impl SectionWriter {
             max_timestamp,
             crc: crc32fast::hash(&bytes),
         };
-        // A copy: what is left of a batch must not hold the memory of all that was read with it.
-        self.composer.data(&entry, Bytes::copy_from_slice(&bytes));
-        run.bytes += bytes.len() as u64;
+        self.composer.data(&entry, bytes);
+        run.bytes += u64::from(entry.length);
         self.covered = entry.end;
         self.max_timestamp = self.max_timestamp.max(max_timestamp);
         if ends_run {
@@ -179,6 +170,12 @@ impl SectionWriter {
         }
         self.parts.push(part);
         (run.start, run.bytes, self.max_timestamp) = (self.covered, 0, NO_TIMESTAMP);
+    }
+
+    /// Is what is kept of a batch that was not pushed yet what there is?
+    pub fn is_unchanged(&self, header: &BatchHeader, filtered: &Filtered) -> bool {
+        let ends_run = self.runs.iter().any(|run| run.end as i64 == header.next_offset());
+        is_unchanged(header, filtered, ends_run)
     }
 
     /// Bytes of the object at hand.
@@ -206,6 +203,16 @@ impl SectionWriter {
             Some(run) => Err(SectionError::Incomplete { covered: self.covered, end: run.end }),
             None => Ok((self.composer.finish(), self.parts)),
         }
+    }
+}
+
+/// The last batch of a run may have lost its records in an earlier round: nobody but the run asks for its header, and it stays
+/// as it is.
+fn is_unchanged(header: &BatchHeader, filtered: &Filtered, ends_run: bool) -> bool {
+    match filtered {
+        Filtered::Keep(_) => true,
+        Filtered::Drop => header.record_count == 0 && ends_run,
+        Filtered::Rewrite(_) | Filtered::KeepEmpty(_) => false,
     }
 }
 

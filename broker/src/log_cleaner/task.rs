@@ -2,9 +2,10 @@
 //! (Kafka: `LogCleaner.CleanerThread`.)
 //!
 //! One partition at a time, in the process that leads it. Units are the ranges of the catalog; the lane's blocks are not
-//! touched. What is more than a share of memory is written in sections, each with a record of its own, oldest first: a
-//! tombstone goes no earlier than what it deletes. A range that is larger by itself becomes several objects of one record.
-//! What is clean is stated with the last. Whatever fails in between leaves a log that says the same, only less clean.
+//! touched. A log is written in sections, each with a record of its own, oldest first: a tombstone goes no earlier than what
+//! it deletes. What stays of one becomes several objects of that record where it is more than a share of memory.
+//! What is clean is stated with the last. Whatever fails in between leaves a log that says the same, only less clean. Merging
+//! leaves alone what a round reads (`s3stream::claims`).
 //!
 //! Transactions are not served yet: no log has markers or aborted data, so none are named to the passes.
 
@@ -23,6 +24,7 @@ use super::build_map::{Fed, MapBuilder};
 use super::filter::{Filter, FilterRules};
 use super::offset_map::OffsetMap;
 use super::plan::{self, Cleaning, LogFacts, Unit};
+use super::read::STEPS;
 use super::round::{Failed, Round};
 use super::section::sections;
 use super::stats::CleanerStats;
@@ -36,10 +38,18 @@ const LEFT_ALONE: Duration = Duration::from_secs(60);
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
 /// A partition whose ranges were merged or trimmed meanwhile is looked at again so soon.
 const OUTDATED_PAUSE: Duration = Duration::from_millis(100);
-/// Bytes that are read at a time, at least and at most.
-const STEP_BYTES: (u64, u64) = (512 << 10, 2 << 20);
+/// Bytes that are read at a time, at least and at most. A store answers a larger GET no faster.
+const STEP_BYTES: (u64, u64) = (256 << 10, 4 << 20);
+/// Bytes of an object in the making, at least and at most.
+const OBJECT_BYTES: (u64, u64) = (1 << 20, 8 << 20);
+/// Bytes of the table of keys at most: 1.25 million keys a round. More of them take more rounds, not more memory.
+const TABLE_BYTES_MAX: u64 = 32 << 20;
+/// A section has so many objects' bytes: a record each, and most of it goes.
+const SECTION_OBJECTS: u64 = 16;
 
-/// What a round takes of class merge: 3/8, so that an upload, which takes half, never waits for its end.
+/// What a round takes of class merge: 3/8 at most, so that an upload, which takes half, never waits for its end; and 48 MiB
+/// at most, however much there is.
+#[derive(Debug, PartialEq, Eq)]
 struct Shares {
     /// The table of keys.
     table: u64,
@@ -50,14 +60,15 @@ struct Shares {
 }
 
 impl Shares {
-    fn of(capacity: u64, dedupe_buffer: u64) -> Shares {
-        let step = (capacity / 16).clamp(STEP_BYTES.0, STEP_BYTES.1);
-        let object = (capacity / 4).saturating_sub(step).max(1 << 20);
-        Shares { table: dedupe_buffer.min(capacity / 8), object, step }
+    /// Of a class of `capacity`, for a table of at most `table` bytes.
+    fn of(capacity: u64, table: u64) -> Shares {
+        let step = (capacity / 32).clamp(STEP_BYTES.0, STEP_BYTES.1);
+        let object = (capacity / 4).saturating_sub(STEPS * step).clamp(OBJECT_BYTES.0, OBJECT_BYTES.1);
+        Shares { table: table.min(capacity / 8).min(TABLE_BYTES_MAX), object, step }
     }
 
     fn sum(&self) -> u64 {
-        self.table + self.object + self.step
+        self.table + self.object + STEPS * self.step
     }
 }
 
@@ -179,9 +190,12 @@ async fn clean(
     let live = broker.live.load_full();
     let class = broker.budget.class(Class::Merge);
     let dedupe_buffer = live.values.long("log.cleaner.dedupe.buffer.size").max(0) as u64;
-    let shares = Shares::of(class.capacity(), dedupe_buffer);
-    let _room = class.acquire(shares.sum()).await;
     let load_factor = live.values.double("log.cleaner.io.buffer.load.factor");
+    // There are no more keys than offsets. Keys stand anywhere in the table: a larger one would take all its pages.
+    let offsets = cleaning.until.saturating_sub(cleaning.dirty_from).max(0) as u64;
+    let table = OffsetMap::bytes_for(offsets, load_factor).min(dedupe_buffer);
+    let shares = Shares::of(class.capacity(), table);
+    let _room = class.acquire(shares.sum()).await;
     let mut map = OffsetMap::new(shares.table as usize, load_factor, broker.env.entropy.u64())?;
     let limit = broker.decompressed_bytes_max();
     let Candidate { partition, catalog, state, now_ms } = candidate;
@@ -189,6 +203,7 @@ async fn clean(
     let round = Round { objects, stream: partition.stream, catalog, state, object_bytes, step_bytes };
 
     let planned = candidate.ranges_below(cleaning.until);
+    let _claim = objects.claims.claim(planned.iter().map(|range| range.object));
     let from = planned.partition_point(|range| range.end as i64 <= cleaning.dirty_from);
     let mut builder =
         MapBuilder::new(&mut map, cleaning.dirty_from, cleaning.until, CleanedTransactions::default(), limit);
@@ -213,7 +228,7 @@ async fn clean(
     };
     let producers = partition.last_records();
     let mut filter = Filter::new(&map, rules, &producers, CleanedTransactions::default());
-    let sections = sections(candidate.ranges_below(until), shares.object);
+    let sections = sections(candidate.ranges_below(until), SECTION_OBJECTS * shares.object);
     for (at, ranges) in sections.iter().enumerate() {
         let cleaned = (at + 1 == sections.len()).then_some(until as u64);
         if round.rewrite(ranges, cleaned, &mut filter).await? {
@@ -238,5 +253,25 @@ impl Candidate {
     fn ranges_below(&self, end: i64) -> &[StreamRange] {
         let ranges = &self.state.ranges;
         &ranges[..ranges.partition_point(|range| (range.start as i64) < end)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_takes_no_more_than_it_needs_nor_more_than_its_part() {
+        const MIB: u64 = 1 << 20;
+        let plenty = Shares::of(1 << 40, u64::MAX);
+        assert_eq!(plenty, Shares { table: 32 * MIB, object: 8 * MIB, step: 4 * MIB });
+        assert_eq!(plenty.sum(), 48 * MIB);
+        assert_eq!(Shares::of(1 << 40, 1000).table, 1000);
+        for capacity in [8 * MIB, 25 * MIB, 100 * MIB, 600 * MIB] {
+            let shares = Shares::of(capacity, u64::MAX);
+            assert!(shares.sum() <= capacity * 3 / 8, "{capacity}: {shares:?}");
+        }
+        // The smallest budget there is: less than this does not clean.
+        assert_eq!(Shares::of(MIB, u64::MAX).sum(), MIB / 8 + MIB + MIB / 2);
     }
 }

@@ -67,6 +67,11 @@ impl<'a> Output<'a> {
         put(self.objects, &mut self.put, id, written).await
     }
 
+    /// See [`SectionWriter::is_unchanged`].
+    pub(super) fn is_unchanged(&self, header: &BatchHeader, filtered: &Filtered) -> bool {
+        self.writer.is_unchanged(header, filtered)
+    }
+
     /// Did any batch change?
     pub(super) fn is_changed(&self) -> bool {
         self.writer.is_changed()

@@ -80,8 +80,8 @@ impl Merger {
             while left_alone.front().is_some_and(|(since, _)| since.elapsed() >= LEFT_ALONE) {
                 left_alone.pop_front();
             }
-            let busy: BTreeSet<ObjectId> =
-                left_alone.iter().flat_map(|(_, objects)| objects.iter().copied()).collect();
+            let mut busy: BTreeSet<ObjectId> = self.objects.claims.claimed();
+            busy.extend(left_alone.iter().flat_map(|(_, objects)| objects));
             let (_, catalog) = self.objects.journal.catalog();
             if !catalog.is_live(self.objects.me.incarnation) {
                 return;

@@ -14,6 +14,7 @@ use s3stream::block_ref::{BlockRef, LaneRef, LaneTable};
 use s3stream::budget::Budget;
 use s3stream::cache::{Stores, TailCache};
 use s3stream::catalog::{Catalog, StorageRecord, StreamState};
+use s3stream::claims::Claims;
 use s3stream::env::Env;
 use s3stream::history::History;
 use s3stream::ids::{LaneId, LaneNumber, ObjectId, StoreId, StreamEpoch, StreamId};
@@ -186,6 +187,7 @@ impl Process {
             journal: Arc::new(Side(self.journal.clone())),
             counter: self.counter.clone(),
             me: self.lane.id(),
+            claims: Claims::default(),
         };
         let merger = Merger {
             objects,

@@ -10,7 +10,7 @@ use crate::config::unused::{DURABLE, NO_DISK, NO_PURGATORY, ONE_CLEANER};
 pub static KEYS: &[ConfigDef] = &[
     key("cordoned.log.dirs", List, "").per_broker().unused(NO_DISK).doc("Log directories that get no new partition."),
     key("log.cleaner.backoff.ms", Long, "15000").at_least(0).cluster_wide().doc("How long an idle cleaner sleeps."),
-    key("log.cleaner.dedupe.buffer.size", Long, "134217728").cluster_wide().doc("Memory of all cleaners for keys."),
+    key("log.cleaner.dedupe.buffer.size", Long, "134217728").cluster_wide().doc("Memory of all cleaners for keys, 32 MiB at most. More keys than fit take more rounds."),
     key("log.cleaner.enable", Boolean, "true").doc("Whether compacted topics are compacted."),
     key("log.cleaner.io.buffer.load.factor", Double, "0.9").cluster_wide().doc("How full a cleaner's table of keys may be."),
     key("log.cleaner.io.buffer.size", Int, "524288").at_least(0).cluster_wide().unused(ONE_CLEANER).doc("Memory of all cleaners for reading and writing."),
