@@ -1,7 +1,8 @@
 //! Objects whose ranges somebody in this process is about to replace. Merging leaves them alone meanwhile: what it wrote would
 //! be replaced at once, and the ranges it replaced would make the other's work void.
 //!
-//! A courtesy between tasks of one process, nothing more: what is legal the journal decides.
+//! A courtesy between tasks of one process, nothing more: what is legal the journal decides, and who has too many objects merges
+//! them all the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

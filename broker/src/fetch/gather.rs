@@ -11,10 +11,10 @@ use protocol::error::{self, ErrorCode};
 use s3stream::budget::{Class, Permit};
 use s3stream::cache::{ReadError, SequentialRead};
 use s3stream::ids::StreamId;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::locate::{Located, blocks, blocks_ahead, locate};
-use super::session::{FetchSlots, Load, TopicKey};
+use super::session::{Done, FetchSlots, Load, TopicKey};
 use crate::broker::Broker;
 use crate::error::read_error_code;
 use crate::partition::slice::whole_batches;
@@ -23,6 +23,8 @@ use crate::partition::{Offsets, Partition};
 /// An answer that waits for more does not hold slices of others' memory for longer: a slice keeps all that came by the same
 /// GET, and is charged for itself alone (I8).
 const PINNED_MAX: Duration = Duration::from_millis(100);
+/// What was loaded for a slot waits so long for the fetch that takes it.
+const LOADED_MAX: Duration = Duration::from_secs(10);
 
 /// Offsets of a partition that we know nothing of.
 const UNKNOWN: Offsets = Offsets { log_start: -1, high_watermark: -1, log_end: -1 };
@@ -99,9 +101,9 @@ impl Answer {
 /// Gathers until there is enough, an error to tell, or no time left.
 pub async fn gather(broker: &Arc<Broker>, slots: &mut FetchSlots, limits: Limits) -> Answer {
     let answer = gather_until(broker, slots, limits).await;
-    // A session that does not come back keeps nothing of what was loaded for it: who repeats the fetch finds it in the cache.
-    for slot in answer.slots.iter().filter(|(_, gathered)| gathered.bytes > 0).map(|(slot, _)| slot) {
-        slots.get_mut(*slot).load = None;
+    // Who gave something is looked at again by the next fetch.
+    for (slot, _) in answer.slots.iter().filter(|(_, gathered)| gathered.bytes > 0) {
+        slots.feed(*slot);
     }
     answer
 }
@@ -119,12 +121,13 @@ async fn gather_until(broker: &Arc<Broker>, slots: &mut FetchSlots, limits: Limi
         }
         let copy_at = answer.pins().then(|| *pinned_since.get_or_insert(now) + PINNED_MAX);
         let until = copy_at.map_or(deadline, |at| at.min(deadline));
-        let changed = tokio::time::timeout_at(until, interest.changed()).await.is_ok();
-        if copy_at.is_some_and(|at| Instant::now() >= at) {
+        let mut changed = timeout_at(until, interest.changed()).await.is_ok();
+        if copy_at.is_some_and(|at| at <= Instant::now()) {
             answer.copy();
             pinned_since = None;
+            changed = changed || timeout_at(deadline, interest.changed()).await.is_ok();
         }
-        if !changed && Instant::now() >= deadline {
+        if !changed {
             // One last look: a mark may have come with the deadline.
             look(broker, slots, limits, &mut answer).await;
             return answer;
@@ -152,26 +155,50 @@ async fn look(broker: &Arc<Broker>, slots: &mut FetchSlots, limits: Limits, answ
     let mut has_error = answer.slots.values().any(|g| g.error != error::NONE);
     if available > 0 {
         let class = broker.budget.class(Class::Responses);
-        let wanted = available.min(limits.max_bytes).min((class.capacity() / 8) as usize);
-        let mut charge = class.acquire(wanted as u64).await;
+        let most = available.min(limits.max_bytes);
+        let wanted = most.min((class.capacity() / 8) as usize);
+        let charge = match &answer.charge {
+            // Who has something does not wait for more room: it might be its own that it waits for.
+            Some(held) if held.bytes() > 0 => match class.try_acquire(wanted as u64) {
+                Some(charge) => charge,
+                None => {
+                    found.iter().for_each(|(slot, _)| slots.feed(*slot));
+                    return true;
+                }
+            },
+            _ => class.acquire(wanted as u64).await,
+        };
         let mut room = limits.max_bytes.saturating_sub(total(answer)).min(charge.bytes() as usize);
-        let mut taken = 0;
         for (slot, looked) in found {
             // What an earlier look took of it is read again, in the room that it had.
-            room += answer.slots.remove(&slot).map_or(0, |earlier| earlier.bytes);
+            let earlier = answer.slots.remove(&slot).filter(|earlier| earlier.bytes > 0);
+            room += earlier.as_ref().map_or(0, |earlier| earlier.bytes);
             let first = total(answer) == 0;
-            let gathered = take(broker, slots, slot, looked, room, first);
+            let mut gathered = take(broker, slots, slot, looked, room, first);
+            if let Some(earlier) = earlier
+                && gathered.error == error::NONE
+                && gathered.bytes < earlier.bytes
+            {
+                // It has left memory meanwhile.
+                gathered = earlier;
+            }
             has_error |= gathered.error != error::NONE;
             room = room.saturating_sub(gathered.bytes);
-            taken += gathered.bytes as u64;
             answer.slots.insert(slot, gathered);
         }
-        charge.shrink_to(taken);
-        // An earlier look's charge stays as long as what it pinned.
-        answer.charge = match answer.charge.take() {
+        let all = match answer.charge.take() {
             None => Some(charge),
             Some(earlier) => Some(join(earlier, charge, broker)),
         };
+        let held = total(answer) as u64;
+        answer.charge = all.map(|mut all| {
+            all.shrink_to(held);
+            all
+        });
+        if wanted < most && held > 0 {
+            // More than that is answered by no fetch: waiting would not bring it.
+            return true;
+        }
     } else {
         for (slot, looked) in found {
             answer.slots.insert(slot, Gathered::empty(looked.located.offsets));
@@ -241,7 +268,7 @@ fn take(
         broker.reader.passed(looked.partition.stream, offset as u64);
         return Gathered::empty(offsets);
     }
-    // There is data: this slot is looked at again next time, whatever becomes of it now.
+    // There is data: this slot is looked at again, until something is taken of it.
     slots.feed(slot);
     if room == 0 && !first {
         return Gathered::empty(offsets);
@@ -275,6 +302,7 @@ fn take(
     let bytes = records.iter().map(Bytes::len).sum();
     if bytes > 0 {
         slots.to_tail(slot);
+        slots.get_mut(slot).hungry = false;
     }
     Gathered { error: error::NONE, offsets, records, bytes, copied: false }
 }
@@ -316,23 +344,25 @@ fn loaded(slots: &mut FetchSlots, slot: u32, stream: StreamId, offset: i64) -> L
         return Loaded::NotStarted;
     }
     let mut done = load.done.lock();
-    match done.take() {
-        None => Loaded::UnderWay,
-        Some(Ok(bytes)) => {
-            // Kept until the answer leaves: the slot may be looked at again before.
-            *done = Some(Ok(bytes.clone()));
-            Loaded::Bytes(bytes)
+    match std::mem::replace(&mut *done, Done::Taken) {
+        Done::UnderWay => {
+            *done = Done::UnderWay;
+            Loaded::UnderWay
         }
-        Some(Err(reason)) => {
+        Done::Read(outcome) => {
             s.load = None;
-            Loaded::Failed(reason)
+            outcome.map_or_else(Loaded::Failed, Loaded::Bytes)
+        }
+        Done::Taken => {
+            s.load = None;
+            Loaded::NotStarted
         }
     }
 }
 
 fn start_load(broker: &Arc<Broker>, slots: &mut FetchSlots, slot: u32, stream: StreamId, located: Located) {
     let offset = slots.get(slot).wanted.offset;
-    let load = Arc::new(Load { stream, offset, done: parking_lot::Mutex::new(None) });
+    let load = Arc::new(Load { stream, offset, done: parking_lot::Mutex::new(Done::UnderWay) });
     slots.get_mut(slot).load = Some(load.clone());
     let (loader, interest) = (Arc::clone(broker), slots.interest.clone());
     broker.env.tasks.spawn("fetch-load", async move {
@@ -341,8 +371,15 @@ fn start_load(broker: &Arc<Broker>, slots: &mut FetchSlots, slot: u32, stream: S
             loader.reader.load(&blocks).await
         };
         let result = result.await;
-        *load.done.lock() = Some(result);
+        *load.done.lock() = Done::Read(result);
         interest.mark(slot, 0);
+        // Who fetches no more keeps it no longer: it is in the cache, if it is wanted after all.
+        let weak = Arc::downgrade(&load);
+        drop(load);
+        tokio::time::sleep(LOADED_MAX).await;
+        if let Some(load) = weak.upgrade() {
+            *load.done.lock() = Done::Taken;
+        }
     });
 }
 

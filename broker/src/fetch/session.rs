@@ -75,8 +75,18 @@ pub struct Load {
     pub stream: StreamId,
     /// From which offset on.
     pub offset: i64,
-    /// The bytes of its blocks, or that they could not be read; None while under way.
-    pub done: Mutex<Option<Result<Vec<bytes::Bytes>, ReadError>>>,
+    /// What became of it.
+    pub done: Mutex<Done>,
+}
+
+/// What became of a load.
+pub enum Done {
+    /// It is on its way.
+    UnderWay,
+    /// The bytes of its blocks, or that they could not be read.
+    Read(Result<Vec<bytes::Bytes>, ReadError>),
+    /// A fetch has them, or nobody came for them.
+    Taken,
 }
 
 /// A set of slots.

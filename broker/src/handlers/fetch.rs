@@ -89,10 +89,12 @@ async fn answer(
     request: FetchRequest,
 ) -> Option<Frame> {
     let mut slots = slots.lock().await;
+    let max_bytes = request.max_bytes.min(broker.config.values.int("fetch.max.bytes"));
     let limits = Limits {
         max_wait: Duration::from_millis(request.max_wait_ms.max(0) as u64),
-        min_bytes: request.min_bytes.min(request.max_bytes).max(0) as usize,
-        max_bytes: request.max_bytes.min(broker.config.values.int("fetch.max.bytes")).max(0) as usize,
+        // `KafkaApis.handleFetchRequest`: no more can be waited for than can be answered.
+        min_bytes: request.min_bytes.min(max_bytes).max(0) as usize,
+        max_bytes: max_bytes.max(0) as usize,
     };
     let read_committed = request.isolation_level == READ_COMMITTED;
     let listed = take_request(broker, ctx, &mut slots, request);

@@ -23,6 +23,8 @@ pub(super) enum Failed {
     Cleaning(#[from] CleaningError),
     #[error(transparent)]
     Map(#[from] OffsetMapError),
+    #[error("its ranges were merged or trimmed before it began")]
+    Outdated,
     #[error("not one record of {0}.. could be looked at")]
     NoProgress(i64),
 }
@@ -35,6 +37,7 @@ impl Failed {
             Failed::Read(ReadFailed::Rewrite(_))
                 | Failed::Write(WriteFailed::Rewrite(_))
                 | Failed::Propose(_)
+                | Failed::Outdated
         )
     }
 }

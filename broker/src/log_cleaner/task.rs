@@ -47,7 +47,7 @@ const TABLE_BYTES_MAX: u64 = 32 << 20;
 /// A section has so many objects' bytes: a record each, and most of it goes.
 const SECTION_OBJECTS: u64 = 16;
 
-/// What a round takes of class merge: 3/8 at most, so that an upload, which takes half, never waits for its end; and 48 MiB
+/// What a round takes of class merge: 3/8 at most, so that an upload, which takes half, never waits for its end; and 56 MiB
 /// at most, however much there is.
 #[derive(Debug, PartialEq, Eq)]
 struct Shares {
@@ -60,15 +60,20 @@ struct Shares {
 }
 
 impl Shares {
+    /// Bytes of steps. Who finds a change late reads what is before it once more, beside what it reads.
+    fn steps(step: u64) -> u64 {
+        2 * STEPS * step
+    }
+
     /// Of a class of `capacity`, for a table of at most `table` bytes.
     fn of(capacity: u64, table: u64) -> Shares {
         let step = (capacity / 32).clamp(STEP_BYTES.0, STEP_BYTES.1);
-        let object = (capacity / 4).saturating_sub(STEPS * step).clamp(OBJECT_BYTES.0, OBJECT_BYTES.1);
+        let object = (capacity / 4).saturating_sub(Shares::steps(step)).clamp(OBJECT_BYTES.0, OBJECT_BYTES.1);
         Shares { table: table.min(capacity / 8).min(TABLE_BYTES_MAX), object, step }
     }
 
     fn sum(&self) -> u64 {
-        self.table + self.object + STEPS * self.step
+        self.table + self.object + Shares::steps(self.step)
     }
 }
 
@@ -195,15 +200,19 @@ async fn clean(
     let offsets = cleaning.until.saturating_sub(cleaning.dirty_from).max(0) as u64;
     let table = OffsetMap::bytes_for(offsets, load_factor).min(dedupe_buffer);
     let shares = Shares::of(class.capacity(), table);
+    let planned = candidate.ranges_below(cleaning.until);
+    // Before the wait for memory, which is for a merge: what that replaces it shall not begin with meanwhile.
+    let _claim = objects.claims.claim(planned.iter().map(|range| range.object));
     let _room = class.acquire(shares.sum()).await;
+    if is_outdated(objects, candidate, cleaning) {
+        return Err(Failed::Outdated);
+    }
     let mut map = OffsetMap::new(shares.table as usize, load_factor, broker.env.entropy.u64())?;
     let limit = broker.decompressed_bytes_max();
     let Candidate { partition, catalog, state, now_ms } = candidate;
     let (object_bytes, step_bytes) = (shares.object, shares.step);
     let round = Round { objects, stream: partition.stream, catalog, state, object_bytes, step_bytes };
 
-    let planned = candidate.ranges_below(cleaning.until);
-    let _claim = objects.claims.claim(planned.iter().map(|range| range.object));
     let from = planned.partition_point(|range| range.end as i64 <= cleaning.dirty_from);
     let mut builder =
         MapBuilder::new(&mut map, cleaning.dirty_from, cleaning.until, CleanedTransactions::default(), limit);
@@ -265,13 +274,13 @@ mod tests {
         const MIB: u64 = 1 << 20;
         let plenty = Shares::of(1 << 40, u64::MAX);
         assert_eq!(plenty, Shares { table: 32 * MIB, object: 8 * MIB, step: 4 * MIB });
-        assert_eq!(plenty.sum(), 48 * MIB);
+        assert_eq!(plenty.sum(), 56 * MIB);
         assert_eq!(Shares::of(1 << 40, 1000).table, 1000);
         for capacity in [8 * MIB, 25 * MIB, 100 * MIB, 600 * MIB] {
             let shares = Shares::of(capacity, u64::MAX);
             assert!(shares.sum() <= capacity * 3 / 8, "{capacity}: {shares:?}");
         }
         // The smallest budget there is: less than this does not clean.
-        assert_eq!(Shares::of(MIB, u64::MAX).sum(), MIB / 8 + MIB + MIB / 2);
+        assert_eq!(Shares::of(MIB, u64::MAX).sum(), MIB / 8 + MIB + MIB);
     }
 }

@@ -11,7 +11,7 @@ use protocol::StrBytes;
 use s3stream::budget::{ByteSemaphore, Class, Permit};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::frame_reader::{FrameReader, ReadError};
@@ -199,6 +199,8 @@ impl Outgoing {
 /// A client that takes nothing for so long is answered from a copy of what it is owed. A slice of a fetch keeps all that came by
 /// the same GET, and is charged for itself alone: memory would be full of what a few clients do not read (I8, I11).
 const WRITE_STALL_COPIED: Duration = Duration::from_millis(100);
+/// And so is one that takes longer for all of it.
+const WRITE_SLOW_COPIED: Duration = Duration::from_secs(1);
 
 /// Writes answers vectored; their charges are given back when they have left. Who does not read is given up after
 /// `patience`, or much sooner when others wait for what it pins (I11).
@@ -211,9 +213,12 @@ async fn write_out<W: AsyncWrite + Unpin>(
     let Outgoing { parts, pinned, queued } = outgoing;
     let mut parts = Parts::new(parts);
     let mut waited = Duration::ZERO;
-    let mut copied = false;
+    let (begun, mut copied) = (Instant::now(), false);
     while parts.has_remaining() {
-        let stall = if copied { WRITE_STALL_CONTENDED } else { WRITE_STALL_COPIED };
+        let stall = match copied {
+            true => WRITE_STALL_CONTENDED,
+            false => WRITE_STALL_COPIED.min(WRITE_SLOW_COPIED.saturating_sub(begun.elapsed())),
+        };
         match timeout(stall, writer.write_buf(&mut parts)).await {
             Ok(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
             Ok(written) => {

@@ -30,6 +30,9 @@ const OVERSHOOT_PERCENT: u64 = 15;
 /// other, shall find what the first of them read. A cache that is not twice as large has none.
 const WINDOW_PART: u64 = 8;
 const WINDOW_MIN: u64 = 256 << 20;
+/// A hit of the newest so many says nothing: whoever reads on, or right behind, is no new interest (2Q's "correlated
+/// references").
+const CORRELATED: u64 = 16;
 
 /// Memory of an entry besides its bytes: key, `Bytes`, moka's own.
 const ENTRY_BYTES: usize = 256;
@@ -112,17 +115,28 @@ impl BlockCache {
     /// The bytes of a block, if they are here: a slice of what one GET brought, which lives as long as the slice does. Who keeps
     /// it for long copies it.
     pub fn get(&self, block: &BlockRef) -> Option<Bytes> {
-        let id = *self.places.lock().get(&UnitKey::of(block))?;
-        if let Some(window) = &self.window
-            && let Some(kept) = window.get(&id)
-        {
+        let unit = UnitKey::of(block);
+        let id = *self.places.lock().get(&unit)?;
+        // It may be on its way from the window to the rest: then it has another number by now.
+        let again = || {
+            let id = *self.places.lock().get(&unit)?;
+            self.find(id)
+        };
+        self.find(id).or_else(again)?.slice(block)
+    }
+
+    fn find(&self, id: u64) -> Option<Arc<Kept>> {
+        let Some((window, kept)) = self.window.as_ref().and_then(|window| Some((window, window.get(&id)?)))
+        else {
+            return self.kept.get(&id);
+        };
+        if self.next.load(Ordering::Relaxed) - id > CORRELATED {
             // Under a new number: what leaves the window then leaves its places to this. Two may come at once; then one of
             // theirs is never found again, and ages.
             self.insert_into(&self.kept, kept.bytes.clone(), kept.position, kept.units.clone());
             window.invalidate(&id);
-            return kept.slice(block);
         }
-        self.kept.get(&id)?.slice(block)
+        Some(kept)
     }
 
     /// Is this unit here?
@@ -219,9 +233,12 @@ mod tests {
             cache.insert(bytes, 0, blocks.iter().map(UnitKey::of));
             blocks
         };
-        let again = once(0);
-        let alone = rig::block_ref(1, 0, 128 << 10);
+        let again = once(10_000);
+        let alone = rig::block_ref(10_001, 0, 128 << 10);
         cache.insert(vec![9; 128 << 10].into(), 0, [UnitKey::of(&alone)]);
+        let read_on = once(10_002);
+        assert!(cache.get(&read_on[0]).is_some());
+        (10_003..10_020).for_each(|number| drop(once(number)));
         assert!(cache.get(&again[3]).is_some() && cache.get(&alone).is_some());
         let mut behind = 0;
         for number in 2..1_000 {
@@ -232,6 +249,7 @@ mod tests {
         }
         assert!(behind > 240, "who comes {behind} MiB behind finds it");
         assert!(again.iter().all(|block| cache.has(&UnitKey::of(block))), "and what it came with");
+        assert!(!cache.has(&UnitKey::of(&read_on[0])), "who reads on wants it once");
         assert_eq!(cache.get(&again[3]).unwrap()[0], 3);
         assert_eq!(cache.get(&alone).unwrap()[0], 9);
     }

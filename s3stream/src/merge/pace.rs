@@ -10,6 +10,11 @@ const LANE_BYTES_PER_MERGED: u64 = 2;
 /// Living objects above which it does not give way any more.
 const URGENT_OBJECTS: usize = 1500;
 
+/// Are there so many living objects that nobody is given way to any more?
+pub(super) fn is_urgent(objects: usize) -> bool {
+    objects > URGENT_OBJECTS
+}
+
 /// What merging owes to producers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Pace {
@@ -35,7 +40,7 @@ impl Pace {
 
     /// May another begin, with so many living objects?
     pub(super) fn allows(&self, objects: usize) -> bool {
-        self.debt == 0 || objects > URGENT_OBJECTS
+        self.debt == 0 || is_urgent(objects)
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::pace::Pace;
+use super::pace::{self, Pace};
 use super::{MergeDials, MergeOutput, MergePlan, plan};
 use crate::block_ref::BlockRef;
 use crate::budget::{Budget, Class};
@@ -80,9 +80,13 @@ impl Merger {
             while left_alone.front().is_some_and(|(since, _)| since.elapsed() >= LEFT_ALONE) {
                 left_alone.pop_front();
             }
-            let mut busy: BTreeSet<ObjectId> = self.objects.claims.claimed();
-            busy.extend(left_alone.iter().flat_map(|(_, objects)| objects));
             let (_, catalog) = self.objects.journal.catalog();
+            let urgent = pace::is_urgent(catalog.objects().count());
+            let mut busy: BTreeSet<ObjectId> =
+                left_alone.iter().flat_map(|(_, objects)| objects).copied().collect();
+            if !urgent {
+                busy.extend(self.objects.claims.claimed());
+            }
             if !catalog.is_live(self.objects.me.incarnation) {
                 return;
             }

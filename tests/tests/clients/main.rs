@@ -18,6 +18,7 @@
 //! | `admin`       | create, delete, describe, auto-create |
 //! | `changes`     | configuration, more partitions, deleted records |
 //! | `survives`    | what of these is there after kill -9 and another start |
+//! | `waits`       | a fetch that waits for more than there is; brokers of their own |
 //! | `at_rest`     | what was uploaded, retained, deleted: the log when it has left the lane; a broker of its own |
 
 // Real clients, real time.
@@ -38,4 +39,5 @@ mod records;
 mod restart;
 mod support;
 mod survives;
+mod waits;
 mod wire;
