@@ -25,6 +25,7 @@ pub mod entropy;
 pub mod env;
 pub mod gc;
 pub mod history;
+mod huge_pages;
 pub mod ids;
 pub mod journal;
 pub mod merge;

@@ -186,15 +186,13 @@ async fn look(broker: &Arc<Broker>, slots: &mut FetchSlots, limits: Limits, answ
             room = room.saturating_sub(gathered.bytes);
             answer.slots.insert(slot, gathered);
         }
-        let all = match answer.charge.take() {
-            None => Some(charge),
-            Some(earlier) => Some(join(earlier, charge, broker)),
+        let mut all = match answer.charge.take() {
+            None => charge,
+            Some(earlier) => join(earlier, charge, broker),
         };
-        let held = total(answer) as u64;
-        answer.charge = all.map(|mut all| {
-            all.shrink_to(held);
-            all
-        });
+        let held = total(answer);
+        all.shrink_to(held as u64);
+        answer.charge = Some(all);
         if wanted < most && held > 0 {
             // More than that is answered by no fetch: waiting would not bring it.
             return true;
@@ -344,19 +342,13 @@ fn loaded(slots: &mut FetchSlots, slot: u32, stream: StreamId, offset: i64) -> L
         return Loaded::NotStarted;
     }
     let mut done = load.done.lock();
+    if matches!(*done, Done::UnderWay) {
+        return Loaded::UnderWay;
+    }
+    s.load = None;
     match std::mem::replace(&mut *done, Done::Taken) {
-        Done::UnderWay => {
-            *done = Done::UnderWay;
-            Loaded::UnderWay
-        }
-        Done::Read(outcome) => {
-            s.load = None;
-            outcome.map_or_else(Loaded::Failed, Loaded::Bytes)
-        }
-        Done::Taken => {
-            s.load = None;
-            Loaded::NotStarted
-        }
+        Done::Read(outcome) => outcome.map_or_else(Loaded::Failed, Loaded::Bytes),
+        Done::UnderWay | Done::Taken => Loaded::NotStarted,
     }
 }
 

@@ -81,18 +81,18 @@ impl Merger {
                 left_alone.pop_front();
             }
             let (_, catalog) = self.objects.journal.catalog();
-            let urgent = pace::is_urgent(catalog.objects().count());
-            let mut busy: BTreeSet<ObjectId> =
-                left_alone.iter().flat_map(|(_, objects)| objects).copied().collect();
-            if !urgent {
-                busy.extend(self.objects.claims.claimed());
-            }
             if !catalog.is_live(self.objects.me.incarnation) {
                 return;
             }
-            if !pace.allows(catalog.objects().count()) {
+            let objects = catalog.objects().count();
+            if !pace.allows(objects) {
                 sleep(GIVEN_WAY).await;
                 continue;
+            }
+            let mut busy: BTreeSet<ObjectId> =
+                left_alone.iter().flat_map(|(_, objects)| objects).copied().collect();
+            if !pace::is_urgent(objects) {
+                busy.extend(self.objects.claims.claimed());
             }
             let ours =
                 |plan: &MergePlan| plan.owner == self.objects.me.incarnation || !catalog.is_live(plan.owner);

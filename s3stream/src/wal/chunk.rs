@@ -1,9 +1,7 @@
 //! The memory that objects are built in: chunks of 2 MiB, given out as [`Bytes`] and back in the pool when the last
 //! slice of them is dropped, so that nobody can recycle a buffer that somebody still reads (PRACTICE P4).
 //!
-//! A chunk is mapped, and asks for a huge page: a tail of gigabytes is touched once from end to end, and 512 page faults
-//! for each 2 MiB of it cost a fifth of all that a broker does with a record. (`transparent_hugepage` is `madvise` on most
-//! systems; where it is `never`, small pages do.)
+//! A chunk is a huge page ([`huge_pages`]).
 //!
 //! A chunk begins where its address has the remainder that its place in the object has, by [`ALIGNMENT`]: a directory
 //! store writes such memory past the page cache as it lies.
@@ -19,6 +17,8 @@ use bytes::Bytes;
 use memmap2::MmapMut;
 use parking_lot::Mutex;
 
+use crate::huge_pages;
+
 /// What a disk wants memory, offsets and lengths to be multiples of that it reads by itself: no less than the block size of
 /// any disk.
 pub const ALIGNMENT: usize = 4096;
@@ -33,7 +33,7 @@ pub struct ChunkPool {
 
 impl ChunkPool {
     /// Bytes of a pooled chunk: of a huge page.
-    pub const CHUNK_BYTES: usize = 2 << 20;
+    pub const CHUNK_BYTES: usize = huge_pages::HUGE_PAGE_BYTES;
 
     /// A pool that keeps at most `idle_bytes_max` bytes for the next objects.
     pub fn new(idle_bytes_max: usize) -> Arc<ChunkPool> {
@@ -44,7 +44,11 @@ impl ChunkPool {
     /// Memory for about `length` bytes from `position` of an object on, and for `least` of them in any case: a pooled chunk
     /// if that is its size, else so much and at most [`ALIGNMENT`] more.
     pub fn take(self: &Arc<Self>, length: usize, least: usize, position: u64) -> ChunkWriter {
-        let mapped = if length == Self::CHUNK_BYTES { self.idle.lock().pop().or_else(map) } else { None };
+        let mapped = if length == Self::CHUNK_BYTES {
+            self.idle.lock().pop().or_else(|| huge_pages::map(Self::CHUNK_BYTES))
+        } else {
+            None
+        };
         let memory = match mapped {
             Some(map) => Memory::Mapped { map, written: 0 },
             None => Memory::Allocated(Vec::with_capacity(
@@ -76,15 +80,6 @@ impl ChunkPool {
 
 /// Shorter memory lies anywhere: it is copied sooner than written by itself.
 const ALIGNED_MIN: usize = 64 << 10;
-
-/// None where the system gives no more mappings: the allocator may still have memory.
-fn map() -> Option<MmapMut> {
-    let mapped = MmapMut::map_anon(ChunkPool::CHUNK_BYTES).ok()?;
-    // A wish. What came of it is the system's affair.
-    #[cfg(target_os = "linux")]
-    let _ = mapped.advise(memmap2::Advice::HugePage);
-    Some(mapped)
-}
 
 /// A chunk while it is written.
 #[derive(Debug)]
