@@ -8,16 +8,19 @@
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use memmap2::MmapMut;
 use parking_lot::Mutex;
 
+use crate::huge_pages::{self, HUGE_PAGE_BYTES};
+
 /// Buffers that wait for their next use.
 #[derive(Debug)]
 pub struct BufferPool {
     idle: Mutex<Idle>,
-    idle_bytes_max: usize,
+    idle_bytes_max: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -28,8 +31,6 @@ struct Idle {
 
 /// Sizes are multiples of this.
 const GRAIN_BYTES: usize = 64 << 10;
-/// From here on memory is mapped.
-const HUGE_PAGE_BYTES: usize = 2 << 20;
 /// Shorter ones are not pooled.
 pub const POOLED_BYTES_MIN: usize = 64 << 10;
 /// Longer ones are not pooled either: few of them would displace all others.
@@ -44,7 +45,12 @@ fn size_of(length: usize) -> usize {
 impl BufferPool {
     /// A pool that keeps at most `idle_bytes_max` bytes.
     pub fn new(idle_bytes_max: usize) -> Arc<BufferPool> {
-        Arc::new(BufferPool { idle: Mutex::default(), idle_bytes_max })
+        Arc::new(BufferPool { idle: Mutex::default(), idle_bytes_max: AtomicUsize::new(idle_bytes_max) })
+    }
+
+    /// From now on it keeps at most so many.
+    pub fn keep(&self, idle_bytes_max: usize) {
+        self.idle_bytes_max.store(idle_bytes_max, Ordering::Relaxed);
     }
 
     /// A buffer of `length` bytes of any content. Its memory may be an eighth more than that, or two grains.
@@ -68,9 +74,10 @@ impl BufferPool {
         if !(POOLED_BYTES_MIN..=POOLED_BYTES_MAX).contains(&size) {
             return;
         }
+        let most = self.idle_bytes_max.load(Ordering::Relaxed);
         let mut idle = self.idle.lock();
-        let displaced = idle.make_room(size, self.idle_bytes_max);
-        if idle.bytes + size <= self.idle_bytes_max {
+        let displaced = idle.make_room(size, most);
+        if idle.bytes + size <= most {
             idle.bytes += size;
             idle.by_size.entry(size).or_default().push(memory);
         }
@@ -111,8 +118,7 @@ impl Idle {
 #[derive(Debug)]
 enum Memory {
     Allocated(Vec<u8>),
-    /// Asks for huge pages, as the memory of objects does ([`crate::wal::chunk`]): a cache of gigabytes is touched once from end
-    /// to end, and the page faults were a third of what a cold replay cost.
+    /// Of huge pages, from the first of them on: page faults of a cache of gigabytes were a third of what a cold replay cost.
     Mapped {
         map: MmapMut,
         size: usize,
@@ -124,15 +130,10 @@ impl Memory {
         if size < HUGE_PAGE_BYTES {
             return Memory::Allocated(vec![0; size]);
         }
-        // Whole huge pages lie where huge pages begin. What is mapped and never touched costs nothing. Where the system gives
-        // no more mappings, the allocator may still have memory.
-        let Ok(map) = MmapMut::map_anon(size.next_multiple_of(HUGE_PAGE_BYTES)) else {
-            return Memory::Allocated(vec![0; size]);
-        };
-        // A wish, for those that are filled. What came of it is the system's affair.
-        #[cfg(target_os = "linux")]
-        let _ = map.advise_range(memmap2::Advice::HugePage, 0, size - size % HUGE_PAGE_BYTES);
-        Memory::Mapped { map, size }
+        match huge_pages::map(size) {
+            Some(map) => Memory::Mapped { map, size },
+            None => Memory::Allocated(vec![0; size]),
+        }
     }
 
     fn bytes(&self) -> &[u8] {

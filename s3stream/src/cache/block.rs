@@ -91,17 +91,25 @@ pub struct BlockCache {
     places: Arc<Places>,
     next: AtomicU64,
     loads: ByteSemaphore,
-    /// The part of the class that `kept` may fill, for good.
+    /// The part of the class that both may fill, and the memory of reads, for good.
     _charge: Permit,
 }
 
 impl BlockCache {
+    /// Bytes of the class for what stores keep of the memory of reads for the next ones
+    /// ([`crate::store::Store::keep_read_memory`]): a replay of many partitions gives back and takes several of the largest at a
+    /// time, of several sizes.
+    pub fn read_memory(budget: &Budget) -> u64 {
+        (budget.class(Class::BlockCache).capacity() / 16).min(256 << 20)
+    }
+
     /// An empty cache in the class block cache of `budget`, which it has for itself. Keeps at most `keep_bytes`, however
     /// large that is.
     pub fn new(budget: &Budget, keep_bytes: u64) -> BlockCache {
         let class = budget.class(Class::BlockCache);
-        let charge = class.overdraw((class.capacity() / 100 * KEPT_PERCENT).min(keep_bytes));
-        let capacity = charge.bytes() / 100 * (100 - OVERSHOOT_PERCENT);
+        let kept = (class.capacity() / 100 * KEPT_PERCENT).min(keep_bytes);
+        let charge = class.overdraw(kept + BlockCache::read_memory(budget));
+        let capacity = kept / 100 * (100 - OVERSHOOT_PERCENT);
         let places: Arc<Places> = Arc::default();
         let window = (capacity / WINDOW_PART).max(WINDOW_MIN);
         let window = (capacity >= 2 * window).then_some(window);

@@ -23,14 +23,11 @@ use object_store::{
 };
 use tokio::time::timeout;
 
-use super::{Listed, PutNew, Space, Store, StoreError, StoreTraits, Tail};
+use super::{Listed, PutNew, READ_MEMORY_KEPT, Space, Store, StoreError, StoreTraits, Tail};
 use crate::buffers::BufferPool;
 
 /// The longest silence of a read: before its answer, and between two pieces of its body.
 pub const STALL: Duration = Duration::from_secs(10);
-
-/// Memory kept for the next reads: two of a reader's largest GETs ahead.
-const READ_BUFFERS_MAX: usize = 17 << 20;
 
 /// A bucket, or a part of one.
 pub struct CloudStore {
@@ -48,7 +45,7 @@ impl CloudStore {
     /// Objects of `client` below `root`. The client must not retry.
     pub fn new(client: Arc<dyn ObjectStore>, root: &str, suffix_ranges: bool, traits: StoreTraits) -> Self {
         let root = if root.is_empty() { String::new() } else { format!("{}/", root.trim_matches('/')) };
-        let read_buffers = BufferPool::new(READ_BUFFERS_MAX);
+        let read_buffers = BufferPool::new(READ_MEMORY_KEPT);
         CloudStore { client, root, suffix_ranges, read_buffers, traits }
     }
 
@@ -175,6 +172,10 @@ impl Store for CloudStore {
 
     fn traits(&self) -> &StoreTraits {
         &self.traits
+    }
+
+    fn keep_read_memory(&self, bytes: usize) {
+        self.read_buffers.keep(bytes);
     }
 }
 

@@ -104,6 +104,17 @@ impl CountedStore {
         let counts = StoreCounts::default();
         (Arc::new(CountedStore { inner, counts: counts.clone() }), counts)
     }
+
+    async fn counted_get(
+        &self,
+        getting: impl Future<Output = Result<Option<Bytes>, StoreError>>,
+    ) -> Result<Option<Bytes>, StoreError> {
+        let begun = Instant::now();
+        let got = getting.await;
+        let bytes = got.as_ref().ok().and_then(Option::as_ref).map_or(0, Bytes::len);
+        self.counts.add(Op::Get, begun, got.is_ok(), bytes);
+        got
+    }
 }
 
 #[async_trait]
@@ -116,24 +127,15 @@ impl Store for CountedStore {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
-        let begun = Instant::now();
-        let got = self.inner.get(key).await;
-        self.counts.add(Op::Get, begun, got.is_ok(), len(&got));
-        got
+        self.counted_get(self.inner.get(key)).await
     }
 
     async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Option<Bytes>, StoreError> {
-        let begun = Instant::now();
-        let got = self.inner.get_range(key, range).await;
-        self.counts.add(Op::Get, begun, got.is_ok(), len(&got));
-        got
+        self.counted_get(self.inner.get_range(key, range)).await
     }
 
     async fn get_range_once(&self, key: &str, range: Range<u64>) -> Result<Option<Bytes>, StoreError> {
-        let begun = Instant::now();
-        let got = self.inner.get_range_once(key, range).await;
-        self.counts.add(Op::Get, begun, got.is_ok(), len(&got));
-        got
+        self.counted_get(self.inner.get_range_once(key, range)).await
     }
 
     async fn get_tail(&self, key: &str, len: u64) -> Result<Option<Tail>, StoreError> {
@@ -172,10 +174,10 @@ impl Store for CountedStore {
     fn traits(&self) -> &StoreTraits {
         self.inner.traits()
     }
-}
 
-fn len(got: &Result<Option<Bytes>, StoreError>) -> usize {
-    got.as_ref().ok().and_then(Option::as_ref).map_or(0, Bytes::len)
+    fn keep_read_memory(&self, bytes: usize) {
+        self.inner.keep_read_memory(bytes);
+    }
 }
 
 #[cfg(test)]

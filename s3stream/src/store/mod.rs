@@ -103,6 +103,9 @@ pub struct StoreTraits {
     pub free_min: Option<u64>,
 }
 
+/// Bytes of the memory of reads that a store keeps for the next ones, until it is told otherwise: two of the largest.
+pub const READ_MEMORY_KEPT: usize = 17 << 20;
+
 /// A store rooted at one place. Keys are relative, with `/` between parts. Calls have deadlines of their own and do not
 /// retry; all are cancel-safe in the sense that a dropped call may or may not have happened.
 #[async_trait]
@@ -129,6 +132,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn space(&self) -> Result<Option<Space>, StoreError>;
     /// Tuning facts.
     fn traits(&self) -> &StoreTraits;
+    /// Keeps at most so many bytes of the memory of reads for the next ones, where it keeps any.
+    fn keep_read_memory(&self, bytes: usize) {
+        let _ = bytes;
+    }
 }
 
 /// `range` of a whole object. A range outside it is a fault of the caller's index: damage, or another object.

@@ -1,6 +1,6 @@
 //! Writing and reading past the page cache (O_DIRECT): what is written here is in the tail, what a merge reads is deleted
-//! soon, and a copy of it in the page cache costs more than all else that a broker does with it: 1.2 to 2.2 CPU·s per GiB
-//! on fresh pages, against 0.2.
+//! soon, what a replay reads passes once ([`super::seen`]), and a copy of it in the page cache costs more than all else that a
+//! broker does with it: 1.2 to 2.2 CPU·s per GiB on fresh pages, against 0.2.
 //!
 //! The kernel asks for aligned memory, offsets and lengths. What lies in memory as it will lie in the file is written from
 //! there (chunks of an object do: [`crate::wal::chunk`]); the rest, and what is between two of them, is gathered in an aligned
@@ -13,7 +13,6 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice, Write};
 use std::ops::Range;
-use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,15 +39,16 @@ const GIVEN_WAY_MAX: Duration = Duration::from_millis(25);
 /// Buffers kept for the next writes: a lane's, an upload's or a merge's.
 const IDLE_MAX: usize = 2;
 
-/// Bytes `range` of a file that was opened with O_DIRECT and has them, in memory of `buffers`. Gives way to others.
+/// Bytes `range` of a file that is read past the page cache ([`set_direct`]) and has them, in memory of `buffers`; giving way to
+/// others, or not.
 ///
 /// # Errors
 /// `InvalidInput` where the file system wants something else.
-pub(super) fn read_once(
+pub(super) fn read_pages(
     file: &File,
     range: &Range<u64>,
     buffers: &Arc<BufferPool>,
-    precedence: &Precedence,
+    giving_way: Option<&Precedence>,
 ) -> io::Result<Bytes> {
     // Whole pages around it, the last of which may be shorter in the file.
     let pages = range.start - range.start % ALIGNMENT as u64..range.end.next_multiple_of(ALIGNMENT as u64);
@@ -56,12 +56,13 @@ pub(super) fn read_once(
     let needed = lead + (range.end - range.start) as usize;
     let mut buffer = buffers.take(length + ALIGNMENT);
     let start = buffer.as_ptr().align_offset(ALIGNMENT);
+    let at_once = if giving_way.is_some() { YIELDING_BYTES } else { BUFFER_BYTES };
     let mut read = 0;
     while read < needed {
-        precedence.give_way();
+        giving_way.inspect(|precedence| precedence.give_way());
         // What ended within a page is read again from its beginning.
         let from = read - read % ALIGNMENT;
-        let until = length.min(from + YIELDING_BYTES);
+        let until = length.min(from + at_once);
         match file.read_at(&mut buffer[start + from..start + until], pages.start + from as u64) {
             Ok(bytes) if from + bytes <= read => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(bytes) => read = from + bytes,
@@ -209,9 +210,18 @@ fn write_through(
         last.end = left_over.start;
     }
     write(&pieces, buffer)?;
-    let flags = rustix::fs::fcntl_getfl(file.as_fd())?;
-    rustix::fs::fcntl_setfl(file.as_fd(), flags - OFlags::DIRECT)?;
+    set_direct(file, false)?;
     file.write_all(&buffer[left_over])
+}
+
+/// Opens an open file's way past the page cache, or closes it.
+///
+/// # Errors
+/// `InvalidInput` where the file system has none.
+pub(super) fn set_direct(file: &File, direct: bool) -> io::Result<()> {
+    let mut flags = rustix::fs::fcntl_getfl(file)?;
+    flags.set(OFlags::DIRECT, direct);
+    Ok(rustix::fs::fcntl_setfl(file, flags)?)
 }
 
 /// Of one write.
@@ -269,7 +279,7 @@ mod tests {
             return;
         };
         let (buffers, precedence) = (BufferPool::new(8 << 20), Precedence::default());
-        let read = |range: Range<u64>| read_once(&file, &range, &buffers, &precedence);
+        let read = |range: Range<u64>| read_pages(&file, &range, &buffers, Some(&precedence));
         let page = ALIGNMENT as u64;
         let end = content.len() as u64;
         for start in [0, 1, page - 1, page, page + 1, YIELDING_BYTES as u64 - 1, end - 1] {

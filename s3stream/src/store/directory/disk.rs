@@ -10,9 +10,9 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Write};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,11 +21,12 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use rustix::fs::{AtFlags, Mode, OFlags};
 
-use super::direct::{DIRECT_MIN, DirectWriter, Precedence, read_once};
+use super::direct::{DIRECT_MIN, DirectWriter, Precedence, read_pages, set_direct};
+use super::seen::Seen;
 use super::steps::{Disk, Part};
 use crate::buffers::BufferPool;
 use crate::ids::{DATA_PREFIX, Nonce};
-use crate::store::{Listed, PutPayload, StoreError, Tail};
+use crate::store::{Listed, PutPayload, READ_MEMORY_KEPT, StoreError, Tail};
 
 /// Where bodies are written before they get their name.
 pub(super) const STAGING: &str = ".staging";
@@ -40,8 +41,6 @@ const SLICES_MAX: usize = 1024;
 /// Bytes written at once. From 2 MiB on, ext4 takes huge pages for the page cache, and waits for them: 8 MiB in one call took
 /// 36 ms where sixteen calls took 2.
 const WRITE_MAX: usize = 512 << 10;
-/// Memory kept for the next reads.
-const READ_BUFFERS_MAX: usize = 32 << 20;
 /// Open directories kept; each is a descriptor.
 const DIRECTORIES_MAX: usize = 256;
 
@@ -56,6 +55,7 @@ pub(crate) struct LocalDisk {
     directories: Mutex<HashMap<String, Arc<Directory>>>,
     /// Memory of what is read, used again.
     read_buffers: Arc<BufferPool>,
+    seen: Seen,
     /// False once renameat2 said that this file system does not know NOREPLACE.
     rename_no_replace: AtomicBool,
     direct_writer: DirectWriter,
@@ -109,7 +109,8 @@ impl LocalDisk {
             process,
             staged: AtomicU64::new(0),
             directories: Mutex::default(),
-            read_buffers: BufferPool::new(READ_BUFFERS_MAX),
+            read_buffers: BufferPool::new(READ_MEMORY_KEPT),
+            seen: Seen::default(),
             rename_no_replace: AtomicBool::new(cfg!(target_os = "linux")),
             direct_writer: DirectWriter::default(),
             precedence: Precedence::default(),
@@ -121,6 +122,10 @@ impl LocalDisk {
 
     pub(super) fn root_fd(&self) -> &File {
         &self.root_fd
+    }
+
+    pub(super) fn keep_read_memory(&self, bytes: usize) {
+        self.read_buffers.keep(bytes);
     }
 
     /// Best effort: a disk too small for it works without.
@@ -193,7 +198,7 @@ impl LocalDisk {
         });
         match written {
             Ok((staged, file)) => flush_data(&file, staged).map(Some),
-            Err(error) if error.kind() == ErrorKind::InvalidInput => {
+            Err(error) if is_no_direct(&error) => {
                 tracing::info!(root = %self.root.display(), "no O_DIRECT here: writing through the page cache");
                 self.direct.store(false, Ordering::Relaxed);
                 Ok(None)
@@ -290,7 +295,7 @@ impl LocalDisk {
 
     fn read_blocking(&self, key: &str, part: &Part) -> Result<Option<Tail>, StoreError> {
         let path = self.path(key)?;
-        let mut file = match File::open(&path) {
+        let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if is_absent(&error) => return Ok(None),
             Err(error) => return Err(self.io_error("open", error)),
@@ -300,49 +305,47 @@ impl LocalDisk {
             return Ok(None);
         }
         let object_len = meta.len();
-        let failed = |error| self.io_error("read", error);
-        let at = |range: Range<u64>| -> Result<Bytes, StoreError> {
-            let mut bytes = self.read_buffers.take((range.end - range.start) as usize);
-            file.read_exact_at(&mut bytes, range.start).map_err(failed)?;
-            Ok(bytes.freeze())
+        let (range, once) = match part {
+            Part::Length => return Ok(Some(Tail { bytes: Bytes::new(), object_len })),
+            Part::Whole => (0..object_len, false),
+            Part::Tail(len) => (object_len.saturating_sub(*len)..object_len, false),
+            Part::Range(range) => (range.clone(), false),
+            Part::Once(range) => (range.clone(), true),
         };
-        let bytes = match part {
-            Part::Length => Bytes::new(),
-            Part::Once(range) if range.end <= object_len && range_bytes(range) >= DIRECT_MIN as u64 => {
-                match self.read_direct(&path, range).map_err(failed)? {
-                    Some(bytes) => bytes,
-                    None => at(range.clone())?,
-                }
-            }
-            Part::Range(range) | Part::Once(range) if range.start <= range.end && range.end <= object_len => {
-                at(range.clone())?
-            }
-            Part::Range(range) | Part::Once(range) => {
-                return Err(StoreError::Refused(format!(
-                    "{key} has {object_len} bytes, not {}..{}",
-                    range.start, range.end
-                )));
-            }
-            Part::Tail(len) => at(object_len.saturating_sub(*len)..object_len)?,
-            Part::Whole => {
-                let mut bytes = Vec::with_capacity(object_len as usize + 1);
-                file.read_to_end(&mut bytes).map_err(failed)?;
-                bytes.into()
-            }
-        };
+        if range.start > range.end || range.end > object_len {
+            let Range { start, end } = range;
+            return Err(StoreError::Refused(format!("{key} has {object_len} bytes, not {start}..{end}")));
+        }
+        let bytes = self.read_range(&file, key, range, once).map_err(|error| self.io_error("read", error))?;
         Ok(Some(Tail { bytes, object_len }))
     }
 
-    /// Bytes `range` of a file that has them, past the page cache. None: the file system does not do it.
-    fn read_direct(&self, path: &Path, range: &Range<u64>) -> io::Result<Option<Bytes>> {
+    /// Bytes `range` of a file that has them: large ones past the page cache, unless somebody has read them before.
+    fn read_range(&self, file: &File, key: &str, range: Range<u64>, once: bool) -> io::Result<Bytes> {
+        let length = (range.end - range.start) as usize;
+        if length >= DIRECT_MIN
+            && (once || !self.seen.again(key, range.start, range.end))
+            && let Some(bytes) = self.read_direct(file, &range, once)?
+        {
+            return Ok(bytes);
+        }
+        let mut bytes = self.read_buffers.take(length);
+        file.read_exact_at(&mut bytes, range.start)?;
+        Ok(bytes.freeze())
+    }
+
+    /// None: the file system does not do it. Who reads once gives way to others.
+    fn read_direct(&self, file: &File, range: &Range<u64>, once: bool) -> io::Result<Option<Bytes>> {
         if !self.direct.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let mut options = File::options();
-        let file = options.read(true).custom_flags(OFlags::DIRECT.bits() as i32).open(path);
-        match file.and_then(|file| read_once(&file, range, &self.read_buffers, &self.precedence)) {
+        let giving_way = once.then_some(&self.precedence);
+        let read =
+            set_direct(file, true).and_then(|()| read_pages(file, range, &self.read_buffers, giving_way));
+        match read {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == ErrorKind::InvalidInput => {
+            Err(error) if is_no_direct(&error) => {
+                set_direct(file, false)?;
                 tracing::info!(root = %self.root.display(), "no O_DIRECT here: reading through the page cache");
                 self.direct.store(false, Ordering::Relaxed);
                 Ok(None)
@@ -555,8 +558,9 @@ pub(super) fn write_slices(file: &mut File, mut rest: &mut [IoSlice<'_>]) -> io:
     Ok(())
 }
 
-fn range_bytes(range: &Range<u64>) -> u64 {
-    range.end.saturating_sub(range.start)
+/// What file systems say that have no O_DIRECT.
+fn is_no_direct(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported)
 }
 
 /// Not there, or a part of its path is a file.

@@ -9,6 +9,7 @@
 mod direct;
 pub(crate) mod disk;
 pub(crate) mod filesystem;
+mod seen;
 pub(crate) mod steps;
 
 use std::fmt;
@@ -153,6 +154,10 @@ impl Store for DirectoryStore {
 
     fn traits(&self) -> &StoreTraits {
         &self.traits
+    }
+
+    fn keep_read_memory(&self, bytes: usize) {
+        self.steps.disk.keep_read_memory(bytes);
     }
 }
 

@@ -166,3 +166,28 @@ async fn measure_observing() {
     let tails: Vec<Tail> = reads.buffered(64).collect().await;
     println!("{} ends of 8 MiB objects in {:?}", tails.len(), begun.elapsed());
 }
+
+/// Past the page cache the first time, through it when read again, and the same wherever a read begins and ends.
+#[tokio::test]
+async fn what_is_read_does_not_depend_on_how() {
+    let root = tempfile::tempdir().expect("a directory");
+    let store = DirectoryStore::open(root.path(), &Env::system()).expect("opens");
+    let content: Vec<u8> = (0..(9 << 20) + 12_345).map(|at: u32| (at / 7) as u8).collect();
+    let put = store.put_new("data/x", Bytes::from(content.clone()).into(), ATTEMPT_BASE).await;
+    assert!(matches!(put, PutNew::Created), "{put:?}");
+    let end = content.len() as u64;
+    for start in [0, 1, 4095, 4096, (5 << 20) + 7] {
+        for until in [start + (256 << 10), start + (4 << 20) + 1, end - 1, end] {
+            let range = start..until.min(end);
+            let expected = &content[range.start as usize..range.end as usize];
+            for time in ["first", "second"] {
+                let read = store.get_range("data/x", range.clone()).await.expect("read").expect("is there");
+                assert!(read == expected, "{range:?}, the {time} time");
+            }
+            let read = store.get_range_once("data/x", range.clone()).await.expect("read").expect("is there");
+            assert!(read == expected, "{range:?}, once");
+        }
+    }
+    assert!(store.get("data/x").await.expect("read").expect("is there") == content);
+    store.get_range("data/x", end - 1..end + (1 << 20)).await.expect_err("past its end");
+}
