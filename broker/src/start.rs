@@ -19,7 +19,7 @@ use futures::TryFutureExt;
 use s3stream::block_ref::LaneTable;
 use s3stream::budget::{Budget, Class, default_budget_bytes};
 use s3stream::buffers::BufferPool;
-use s3stream::cache::{Reader, Stores, TailCache};
+use s3stream::cache::{BlockCache, Reader, Stores, TailCache};
 use s3stream::catalog::LaneEnd;
 use s3stream::env::Env;
 use s3stream::history::History;
@@ -172,13 +172,21 @@ pub async fn start(
     if let Some((wal, _)) = &stores.wal {
         all = all.with(StoreId(1), wal.clone());
     }
+    let read_memory = BlockCache::read_memory(&budget) as usize;
+    match &stores.wal {
+        None => stores.main.keep_read_memory(read_memory),
+        Some((wal, _)) => {
+            [&stores.main, wal].iter().for_each(|store| store.keep_read_memory(read_memory / 2))
+        }
+    }
     let lanes = Arc::new(LaneTable::new());
     let tail = TailCache::new(&budget);
     let lane_id = LaneId { incarnation, nonce: journal.nonce() };
     let lane_ref = lanes.intern(lane_store_id, lane_id);
     let lane_config = lane_config(&config, &*lane_store, &budget);
     let lane = Lane::start(lane_store.clone(), &env, lane_id, lane_ref, lane_config, tail.clone());
-    let reader = Reader::new(env.clone(), all.clone(), lanes.clone(), tail.clone(), &budget);
+    let reader =
+        Reader::new(env.clone(), all.clone(), lanes.clone(), tail.clone(), &budget, lane.cold_reads());
     let history = History::new(env.clone(), all.clone(), lanes.clone(), &budget);
     let (recovered, checkpoints) =
         recover_streams(&env, &all, &lanes, &budget, &journal, incarnation).await?;
@@ -399,6 +407,7 @@ fn lane_config(config: &BrokerConfig, store: &dyn Store, budget: &Budget) -> Lan
     if let Some(cap) = number("wal.puts.per.second.max") {
         lane.puts_per_second_max = (cap > 0).then_some(cap);
     }
+    lane.cold_reads_min = v.long("cold.read.bytes.per.second.min") as u64;
     // Four times what an upload is begun at (DESIGN §5 "Bounds").
     lane.backlog_bytes_max =
         4 * upload_dials(config, store.traits().directory, budget).bytes.max(lane.full_bytes);

@@ -69,7 +69,7 @@ async fn read(broker: &Broker, blocks: &[BlockRef]) -> Result<Vec<Bytes>, LoadEr
     if !in_memory.is_empty() {
         return Ok(in_memory);
     }
-    broker.reader.load(blocks).await.map_err(|e| LoadError::Read(e.to_string()))
+    broker.reader.load_at_once(blocks).await.map_err(|e| LoadError::Read(e.to_string()))
 }
 
 fn replay(shard: &mut GroupShard, batch: &Batch) -> Result<(), LoadError> {

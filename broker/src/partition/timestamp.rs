@@ -246,7 +246,7 @@ async fn read(broker: Arc<Broker>, block: BlockRef) -> Result<Bytes, LookupError
     }
     let mut blocks = broker
         .reader
-        .load(std::slice::from_ref(&block))
+        .load_at_once(std::slice::from_ref(&block))
         .await
         .map_err(|e| LookupError::Read(e.to_string()))?;
     blocks.pop().ok_or_else(|| LookupError::Read("a block was read as nothing".into()))

@@ -6,7 +6,7 @@
 //! asks for what is on its way joins.
 //!
 //! Loading ahead is optional, and never in anybody's way: it has at most half of the room for loads, does not wait for it,
-//! and what nobody came for is given up after [`super::read_ahead::IDLE`].
+//! is left where reads wait for their turn ([`super::cold`]), and what nobody came for is given up after [`super::read_ahead::IDLE`].
 //!
 //! Lock order: the readers, then the loads in flight.
 
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::block::BlockCache;
 use super::error::ReadError;
 use super::read_ahead::{Ask, GET_MAX, GetId, IDLE, ReadAhead, SequentialRead};
-use super::reader::{Inner, Load, Reader, Run, count};
+use super::reader::{Inner, Load, Reader, Run, Wanted, count};
 use crate::block_ref::{BlockRef, SMALL_OBJECT_BYTES};
 use crate::budget::{ByteSemaphore, Permit};
 use crate::ids::StreamId;
@@ -92,10 +92,6 @@ impl Reader {
         F: Future<Output = Result<Vec<BlockRef>, ReadError>> + Send,
     {
         let inner = &self.0;
-        if inner.stores.are_directories() {
-            // The system reads ahead of readers of its files, and `Inner::reads_ahead` would refuse what is looked up.
-            return;
-        }
         let now = inner.ahead.began.elapsed();
         let step = inner.ahead.state.lock().readers.read(read, now);
         inner.served(&step.served);
@@ -137,7 +133,7 @@ impl Inner {
             found.unwrap_or_default().into_iter().filter(|block| block.end > ask.from).collect();
         let mut state = self.ahead.state.lock();
         let mut in_flight = self.in_flight.lock();
-        let Some(last) = blocks.last().filter(|last| self.reads_ahead(last)) else {
+        let Some(last) = blocks.last() else {
             state.readers.nothing(ask);
             return None;
         };
@@ -146,13 +142,15 @@ impl Inner {
         };
         let mut run = Run::of(blocks[first]);
         let mut end = blocks[first].end;
+        let bytes_max = ask.bytes.min(GET_MAX).min(self.cold.read_bytes_max());
         for block in &blocks[first + 1..] {
-            if self.at_hand(&in_flight, block) || !run.take(*block, ask.bytes.min(GET_MAX)) {
+            if self.at_hand(&in_flight, block) || !run.take(*block, bytes_max) {
                 break;
             }
             end = block.end;
         }
-        let Some(room) = self.ahead.room(&self.cache, run.bytes_max()) else {
+        let room = if self.cold.behind() { None } else { self.ahead.room(&self.cache, run.bytes_max()) };
+        let Some(room) = room else {
             count(&self.counters.ahead_refused, 1);
             state.readers.refused(ask);
             return None;
@@ -163,7 +161,7 @@ impl Inner {
             return step.ask;
         }
         count(&self.counters.ahead_gets, 1);
-        let load = Arc::clone(self).fetch(run.clone(), Some(room)).boxed().shared();
+        let load = Arc::clone(self).fetch(run.clone(), Some(room), Wanted::InTurn).boxed().shared();
         let weak = load.downgrade().expect("not polled yet");
         in_flight.extend(run.keys().map(|key| (key, weak.clone())));
         let held = Held { run, load };

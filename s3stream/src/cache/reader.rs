@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 
 use super::ahead::{Ahead, Room};
 use super::block::{BlockCache, UnitKey};
+use super::cold::ColdReads;
 use super::error::ReadError;
 use super::stores::Stores;
 use super::tail::TailCache;
@@ -33,8 +34,11 @@ use crate::store::{Store, StoreError, retry};
 pub const RUN_BYTES_MAX: u64 = 4 << 20;
 
 /// Kept of what was read from directories: enough that neighbours at one place of the log share a read. What is read
-/// again later is in the page cache, and memory that is used again costs less than memory that grows.
-const KEPT_OF_DIRECTORIES_BYTES: u64 = 128 << 20;
+/// again and again is in the page cache, and memory that is used again costs less than memory that grows.
+const KEPT_OF_DIRECTORIES_BYTES: u64 = 512 << 20;
+
+/// What a small object has, before it is known.
+const WHOLE_BYTES_EXPECTED: u64 = 64 << 10;
 
 /// How long a load asks a store that does not answer.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -60,6 +64,8 @@ pub struct ReadStats {
     pub ahead_refused: u64,
     /// GETs ahead whose reader did not come for what they brought.
     pub ahead_unread: u64,
+    /// Bytes per second that may be read beside producers. None: no limit.
+    pub rate: Option<u64>,
     /// Slow GETs that were sent a second time, those of indexes included.
     pub hedges: u64,
     /// Of these, those whose second was answered first.
@@ -76,6 +82,8 @@ pub(super) struct Inner {
     lanes: Arc<LaneTable>,
     tail: Arc<TailCache>,
     pub cache: BlockCache,
+    /// In whose way reads shall not be.
+    pub cold: Arc<ColdReads>,
     /// By every unit that it will bring. Weak: a load that nobody awaits any more is gone, with its room. One that was
     /// made ahead stays when it is done, for as long as it is held.
     pub in_flight: Mutex<HashMap<UnitKey, WeakShared<Load>>>,
@@ -94,6 +102,15 @@ pub(super) struct Counters {
     pub ahead_gets: AtomicU64,
     pub ahead_refused: AtomicU64,
     pub ahead_unread: AtomicU64,
+}
+
+/// How soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// When its turn comes ([`ColdReads`]).
+    InTurn,
+    /// Now.
+    AtOnce,
 }
 
 pub(super) type Load = BoxFuture<'static, Result<Arc<Loaded>, ReadError>>;
@@ -125,6 +142,7 @@ impl Reader {
         lanes: Arc<LaneTable>,
         tail: Arc<TailCache>,
         budget: &Budget,
+        cold: Arc<ColdReads>,
     ) -> Reader {
         let keep_bytes = if stores.are_directories() { KEPT_OF_DIRECTORIES_BYTES } else { u64::MAX };
         let cache = BlockCache::new(budget, keep_bytes);
@@ -136,6 +154,7 @@ impl Reader {
             in_flight: Mutex::default(),
             ahead: Ahead::new(&cache),
             cache,
+            cold,
             counters: Counters::default(),
         }))
     }
@@ -170,10 +189,22 @@ impl Reader {
     /// # Errors
     /// Of the first block, in their order, that could not be read; ask for fewer to get those before it.
     pub async fn load(&self, blocks: &[BlockRef]) -> Result<Vec<Bytes>, ReadError> {
+        self.load_as(blocks, Wanted::InTurn).await
+    }
+
+    /// The same, for what many wait for (L10): not behind those who read history.
+    ///
+    /// # Errors
+    /// As [`Reader::load`].
+    pub async fn load_at_once(&self, blocks: &[BlockRef]) -> Result<Vec<Bytes>, ReadError> {
+        self.load_as(blocks, Wanted::AtOnce).await
+    }
+
+    async fn load_as(&self, blocks: &[BlockRef], wanted: Wanted) -> Result<Vec<Bytes>, ReadError> {
         let mut found: Vec<Option<Result<Bytes, ReadError>>> =
             blocks.iter().map(|block| self.memory(block).map(Ok)).collect();
         let missing: Vec<usize> = (0..blocks.len()).filter(|at| found[*at].is_none()).collect();
-        let loads = self.0.loads_of(blocks, &missing);
+        let loads = self.0.loads_of(blocks, &missing, wanted);
         let loaded = join_all(loads.iter().map(|(load, _)| load.clone())).await;
         for ((_, members), loaded) in loads.iter().zip(loaded) {
             for at in members {
@@ -203,6 +234,7 @@ impl Reader {
             ahead_gets: get(&counters.ahead_gets),
             ahead_refused: get(&counters.ahead_refused),
             ahead_unread: get(&counters.ahead_unread),
+            rate: self.0.cold.rate(),
             hedges: hedges.sent,
             hedges_won: hedges.won,
         }
@@ -239,6 +271,11 @@ impl Run {
         if self.whole { SMALL_OBJECT_BYTES } else { self.end() - self.start() }
     }
 
+    /// About so many.
+    fn bytes_expected(&self) -> u64 {
+        if self.whole { WHOLE_BYTES_EXPECTED } else { self.bytes_max() }
+    }
+
     /// Bytes of its blocks.
     pub fn block_bytes(&self) -> u64 {
         self.blocks.iter().map(|block| u64::from(block.length)).sum()
@@ -261,12 +298,12 @@ impl Run {
 }
 
 /// The GETs that bring these blocks, few as they can be.
-fn runs_of(mut blocks: Vec<BlockRef>) -> Vec<Run> {
+fn runs_of(mut blocks: Vec<BlockRef>, bytes_max: u64) -> Vec<Run> {
     blocks.sort_by_key(|block| (block.lane, block.number, block.position));
     blocks.dedup_by_key(|block| (block.lane, block.number, block.position));
     let mut runs: Vec<Run> = Vec::new();
     for block in blocks {
-        if !runs.last_mut().is_some_and(|run| run.take(block, RUN_BYTES_MAX)) {
+        if !runs.last_mut().is_some_and(|run| run.take(block, bytes_max)) {
             runs.push(Run::of(block));
         }
     }
@@ -276,7 +313,12 @@ fn runs_of(mut blocks: Vec<BlockRef>) -> Vec<Run> {
 impl Inner {
     /// A load for each of `missing` (indices of `blocks`), with the indices that it serves: one that is in flight, else a
     /// new one.
-    fn loads_of(self: &Arc<Self>, blocks: &[BlockRef], missing: &[usize]) -> Vec<(Shared<Load>, Vec<usize>)> {
+    fn loads_of(
+        self: &Arc<Self>,
+        blocks: &[BlockRef],
+        missing: &[usize],
+        wanted: Wanted,
+    ) -> Vec<(Shared<Load>, Vec<usize>)> {
         if missing.is_empty() {
             return Vec::new();
         }
@@ -285,26 +327,27 @@ impl Inner {
             in_flight.get(&UnitKey::of(&blocks[at])).and_then(WeakShared::upgrade)
         };
         let mut loads = Vec::new();
-        let mut wanted = Vec::new();
+        let mut unread = Vec::new();
         for &at in missing {
             match joined(&in_flight, at).or_else(|| self.just_loaded(&blocks[at])) {
                 Some(load) => {
                     count(&self.counters.joined_blocks, 1);
                     loads.push((load, vec![at]));
                 }
-                None => wanted.push(at),
+                None => unread.push(at),
             }
         }
         // What nobody awaits any more is dropped here; it holds nothing but its entry.
         if in_flight.len() > 1024 {
             in_flight.retain(|_, load| load.upgrade().is_some());
         }
-        for run in runs_of(wanted.iter().map(|at| blocks[*at]).collect()) {
+        let bytes_max = RUN_BYTES_MAX.min(self.cold.read_bytes_max());
+        for run in runs_of(unread.iter().map(|at| blocks[*at]).collect(), bytes_max) {
             let keys: Vec<UnitKey> = run.keys().collect();
-            let load = Arc::clone(self).fetch(run, None).boxed().shared();
+            let load = Arc::clone(self).fetch(run, None, wanted).boxed().shared();
             let weak = load.downgrade().expect("not polled yet");
             in_flight.extend(keys.iter().map(|key| (*key, weak.clone())));
-            let members = wanted.iter().copied().filter(|at| keys.contains(&UnitKey::of(&blocks[*at])));
+            let members = unread.iter().copied().filter(|at| keys.contains(&UnitKey::of(&blocks[*at])));
             loads.push((load, members.collect()));
         }
         loads
@@ -316,12 +359,6 @@ impl Inner {
         self.tail.has(block)
             || self.cache.has(&key)
             || in_flight.get(&key).is_some_and(|load| load.upgrade().is_some())
-    }
-
-    /// Is what the store of this block holds read ahead of readers?
-    pub fn reads_ahead(&self, block: &BlockRef) -> bool {
-        let (store, _) = self.lanes.resolve(block.lane);
-        self.stores.get(store).is_some_and(|store| !store.traits().directory)
     }
 
     /// The bytes of a block that was loaded ahead and is still held.
@@ -338,12 +375,17 @@ impl Inner {
     }
 
     /// Loads. With `ahead`, the room it has, what comes is not kept but stays in flight, until it is let go.
-    pub async fn fetch(self: Arc<Self>, run: Run, ahead: Option<Room>) -> Result<Arc<Loaded>, ReadError> {
+    pub async fn fetch(
+        self: Arc<Self>,
+        run: Run,
+        ahead: Option<Room>,
+        wanted: Wanted,
+    ) -> Result<Arc<Loaded>, ReadError> {
         let room = match &ahead {
             None => Some(self.cache.admit(run.bytes_max()).await),
             Some(_) => None,
         };
-        let loaded = self.fetch_twice(&run).await;
+        let loaded = self.fetch_twice(&run, wanted).await;
         let sound = loaded.as_ref().is_ok_and(|loaded| loaded.sound);
         if sound && let Some(mut ahead) = ahead {
             return loaded.map(|loaded| {
@@ -373,20 +415,20 @@ impl Inner {
     }
 
     /// What is missing or wrong is asked for once more before it is believed.
-    async fn fetch_twice(&self, run: &Run) -> Result<Loaded, ReadError> {
+    async fn fetch_twice(&self, run: &Run, wanted: Wanted) -> Result<Loaded, ReadError> {
         let (id, key) = self.lanes.key(run.lane, run.number);
         let Some(store) = self.stores.get(id) else {
             return Err(ReadError::UnknownStore { key, store: id });
         };
         let position = run.blocks[0].position;
         let failed = |error| ReadError::Store { key: key.clone(), position, error: Arc::new(error) };
-        let first = self.fetch_once(id, &**store, &key, run).await.map_err(failed)?;
+        let first = self.fetch_once(id, &**store, &key, run, wanted).await.map_err(failed)?;
         if let Some(loaded) = first.filter(|loaded| loaded.sound) {
             return Ok(loaded);
         }
         count(&self.counters.repeats, 1);
         tracing::warn!(%key, position, "missing or damaged when first read; asking again");
-        let second = self.fetch_once(id, &**store, &key, run).await.map_err(failed)?;
+        let second = self.fetch_once(id, &**store, &key, run, wanted).await.map_err(failed)?;
         second.ok_or(ReadError::Missing { key, position })
     }
 
@@ -396,13 +438,23 @@ impl Inner {
         store: &dyn Store,
         key: &str,
         run: &Run,
+        wanted: Wanted,
     ) -> Result<Option<Loaded>, StoreError> {
         let get = || async {
             if run.whole { store.get(key).await } else { store.get_range(key, run.start()..run.end()).await }
         };
         // A second answer needs the room of a second load, and does not wait for it.
         let room = || self.cache.loads().try_acquire(run.bytes_max());
-        let hedged = || self.stores.hedged(id, run.bytes_max(), room, get);
+        // Not over what is between two attempts.
+        let hedged = || async {
+            let mut turn = match wanted {
+                Wanted::InTurn => self.cold.turn(run.bytes_expected()).await,
+                Wanted::AtOnce => self.cold.at_once(run.bytes_expected()),
+            };
+            let got = self.stores.hedged(id, run.bytes_max(), room, get).await;
+            turn.brought(got.as_ref().ok().and_then(Option::as_ref).map_or(0, |bytes| bytes.len() as u64));
+            got
+        };
         let Some(bytes) = retry(&self.env, Some(PATIENCE), hedged).await? else { return Ok(None) };
         count(&self.counters.gets, 1);
         count(&self.counters.get_bytes, bytes.len() as u64);

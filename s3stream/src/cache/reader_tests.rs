@@ -52,11 +52,14 @@ fn neighbours_come_in_one_get_and_small_objects_whole() {
         ),
     ];
     for (what, blocks, expected) in table {
-        let runs: Vec<_> =
-            runs_of(blocks).iter().map(|run| (run.start(), run.end(), run.blocks.len())).collect();
+        let runs: Vec<_> = runs_of(blocks, RUN_BYTES_MAX)
+            .iter()
+            .map(|run| (run.start(), run.end(), run.blocks.len()))
+            .collect();
         assert_eq!(runs, expected, "{what}");
     }
-    let runs = runs_of(vec![at(0, 100, 50, true), at(0, 900, 50, true), at(1, 100, 50, true)]);
+    let blocks = vec![at(0, 100, 50, true), at(0, 900, 50, true), at(1, 100, 50, true)];
+    let runs = runs_of(blocks, RUN_BYTES_MAX);
     assert_eq!(
         runs.iter().map(|run| (run.whole, run.start(), run.blocks.len())).collect::<Vec<_>>(),
         [(true, 0, 2), (true, 0, 1)]

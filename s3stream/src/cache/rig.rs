@@ -148,7 +148,7 @@ impl RigReader {
         let lane = lanes.intern(StoreId(0), lane(1));
         let budget = Budget::new(bytes);
         let tail = TailCache::new(&budget);
-        let reader = Reader::new(Env::seeded(1), stores, lanes, Arc::clone(&tail), &budget);
+        let reader = Reader::new(Env::seeded(1), stores, lanes, Arc::clone(&tail), &budget, Arc::default());
         RigReader { reader, lane, tail, store, budget }
     }
 

@@ -27,6 +27,7 @@ use super::open_object::{Append, OpenObject};
 use super::seal::Sealed;
 use crate::block_ref::LaneRef;
 use crate::budget::{Budget, Class};
+use crate::cache::cold::{self, ColdReads};
 use crate::cache::tail::TailCache;
 use crate::env::Env;
 use crate::ids::{LaneId, LaneNumber, Nonce};
@@ -52,6 +53,8 @@ pub struct LaneConfig {
     pub idle_chunk_bytes: usize,
     /// [`Lane::room`] waits while the lane holds so many durable bytes that were not uploaded (DESIGN §5 "Bounds").
     pub backlog_bytes_max: u64,
+    /// Bytes per second that are read beside it in any case, however late its objects are ([`crate::cache::pace`]).
+    pub cold_reads_min: u64,
 }
 
 impl LaneConfig {
@@ -67,6 +70,7 @@ impl LaneConfig {
             undurable_bytes_max: lane_tail / 2,
             idle_chunk_bytes: 2 * full_bytes as usize,
             backlog_bytes_max: u64::MAX,
+            cold_reads_min: cold::RATE_MIN,
         }
     }
 }
@@ -171,6 +175,7 @@ pub(super) struct Shared {
     /// Published mark: all numbers below are durable and their sinks have been told.
     pub durable_below: AtomicU64,
     pub create_stats: Arc<CreateStats>,
+    pub cold_reads: Arc<ColdReads>,
     begun: Instant,
     room: Notify,
     ended: Notify,
@@ -222,6 +227,7 @@ impl Lane {
             undurable_bytes: 0,
             waiting: VecDeque::new(),
         };
+        let cold_reads = Arc::new(ColdReads::new(config.cold_reads_min));
         let shared = Arc::new(Shared {
             id: lane,
             config,
@@ -229,6 +235,7 @@ impl Lane {
             wake: Notify::new(),
             durable_below: AtomicU64::new(0),
             create_stats: Arc::default(),
+            cold_reads,
             begun: Instant::now(),
             room: Notify::new(),
             ended: Notify::new(),
@@ -241,6 +248,11 @@ impl Lane {
     /// Whose lane it is.
     pub fn id(&self) -> LaneId {
         self.0.id
+    }
+
+    /// What may be read beside it: readers of the same store wait for their turn there.
+    pub fn cold_reads(&self) -> Arc<ColdReads> {
+        self.0.cold_reads.clone()
     }
 
     /// Takes an append; it will be in the object of the returned number, behind everything pushed before. Never waits.

@@ -24,6 +24,7 @@ use super::put_times::PutTimes;
 use super::seal::{self, Sealed};
 use crate::block_ref::LaneRef;
 use crate::budget::Permit;
+use crate::cache::pace::Met;
 use crate::cache::tail::TailCache;
 use crate::env::Env;
 use crate::ids::{LaneNumber, Nonce, lane_key};
@@ -55,7 +56,9 @@ pub(super) struct LaneTask {
 
 struct Flight {
     cut: CutObject,
-    begun: Option<Instant>,
+    /// When its first append came, since the lane began.
+    first_at: Option<Duration>,
+    begun: Option<(Instant, Met)>,
     durable: bool,
 }
 
@@ -175,18 +178,18 @@ impl LaneTask {
         let next = self.flights.back().map(|flight| flight.cut.number.next());
         let expected = next.unwrap_or_else(|| self.shared.state.lock().granted);
         assert_eq!(open.number, expected, "lane objects are cut in order");
-        let nonce = self.env.entropy.nonce();
+        let (nonce, first_at) = (self.env.entropy.nonce(), open.first_at);
         let cut = cut::cut(open, self.shared.id, self.lane_ref, nonce, &self.pool);
         permit.shrink_to(cut.object.capacity() as u64);
         self.tail.insert(self.lane_ref, cut.number, cut.object.clone(), permit);
-        self.flights.push_back(Flight { cut, begun: None, durable: false });
+        self.flights.push_back(Flight { cut, first_at, begun: None, durable: false });
     }
 
     fn start_puts(&mut self) {
         while self.puts.len() < self.policy.puts_in_flight
             && let Some(flight) = self.flights.get_mut(self.started)
         {
-            flight.begun = Some(Instant::now());
+            flight.begun = Some((Instant::now(), self.shared.cold_reads.put()));
             self.started += 1;
             let (number, object) = (flight.cut.number, flight.cut.object.clone());
             let hedge_after = self.times.hedge_after(object.len());
@@ -257,6 +260,9 @@ impl LaneTask {
         flight.durable = true;
         if let Some(took) = clean {
             self.times.record(flight.cut.object.len(), took);
+            if let (Some((_, met)), Some(first_at)) = (flight.begun, flight.first_at) {
+                self.shared.cold_reads.durable(met, self.shared.now().saturating_sub(first_at));
+            }
         }
         while self.flights.front().is_some_and(|flight| flight.durable) {
             let Some(Flight { cut, .. }) = self.flights.pop_front() else { break };
@@ -306,7 +312,7 @@ impl LaneTask {
     fn show(&mut self) {
         let mut state = self.shared.state.lock();
         state.oldest_put =
-            self.flights.iter().filter(|flight| !flight.durable).find_map(|flight| flight.begun);
+            self.flights.iter().filter(|flight| !flight.durable).find_map(|flight| Some(flight.begun?.0));
         state.stats.in_flight = self.puts.len();
         state.stats.put_time = self.times.smoothed();
         state.stats.chunk_bytes = self.pool.in_use();

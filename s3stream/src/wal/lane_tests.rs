@@ -400,3 +400,32 @@ async fn a_waiter_that_gives_up_costs_nothing_and_late_ones_are_answered_at_once
     assert!(futures::future::join_all(many).await.iter().all(Result::is_ok));
     assert!(timeout(ms(0), rig.lane.wait_durable(number)).await.is_ok());
 }
+
+/// DESIGN §7: cold reads do not delay a produce.
+#[tokio::test(start_paused = true)]
+async fn reads_beside_objects_that_are_late_are_held_back() {
+    let rig = Rig::new(RigStore::new(1), |_| {});
+    let one = |base: u64| {
+        let (lane, pushed) = (rig.lane.clone(), rig.push(base));
+        async move { lane.wait_durable(pushed).await.expect("durable") }
+    };
+    for base in 0..30 {
+        one(base).await;
+    }
+    let cold = rig.lane.cold_reads();
+    for number in 30..34 {
+        rig.store.script_lane(id(), number, [Step::After(ms(100))]);
+    }
+    let mut read = cold.turn(1 << 20).await;
+    read.brought(1 << 20);
+    one(30).await;
+    assert_eq!(cold.rate(), None, "one late object is noise");
+    one(31).await;
+    assert_eq!(cold.rate(), Some(crate::cache::cold::RATE_MIN), "two are not");
+    drop(read);
+    let begun = tokio::time::Instant::now();
+    for _ in 0..2 {
+        cold.turn(8 << 20).await.brought(8 << 20);
+    }
+    assert!(begun.elapsed() >= ms(200), "8 MiB of 32 a second take a quarter of one: {:?}", begun.elapsed());
+}

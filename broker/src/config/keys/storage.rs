@@ -6,6 +6,10 @@ use crate::config::def::Kind::{Int, Long, String};
 
 /// By name.
 pub static KEYS: &[ConfigDef] = &[
+    key("cold.read.bytes.per.second.min", Long, "33554432").at_least(1048576).doc(
+        "Reads of the store give way to producers where these would have to wait for them; so many bytes per second are read in \
+         any case. Larger than what the store can give: nothing gives way.",
+    ),
     key("memory.budget.bytes", Long, "0")
         .at_least(0)
         .doc("The memory this process may use for data; 0 is half of what the machine or its container has."),

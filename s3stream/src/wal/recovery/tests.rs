@@ -162,7 +162,14 @@ impl Cluster {
     async fn read(&self) -> BTreeMap<u64, (StreamIndex, String)> {
         let (recovered, lanes) = self.recover().await.expect("recovered");
         let tail = TailCache::new(&self.budget);
-        let reader = Reader::new(self.env.clone(), self.stores(), lanes, tail, &Budget::new(256 << 20));
+        let reader = Reader::new(
+            self.env.clone(),
+            self.stores(),
+            lanes,
+            tail,
+            &Budget::new(256 << 20),
+            Arc::default(),
+        );
         let mut read = BTreeMap::new();
         for (stream, recovered) in recovered.whole().expect("whole") {
             let blocks: Vec<BlockRef> = recovered.index.blocks().collect();
@@ -608,7 +615,7 @@ async fn recovery_finds_what_the_lane_told_its_sinks() {
     c.fence(l, m);
     let plan = c.catalog.recovery((0..20).map(StreamId));
     let recovered = recover(&c.env, &c.stores(), &lanes, &c.budget, &plan).await.unwrap().whole().unwrap();
-    let reader = Reader::new(c.env.clone(), c.stores(), lanes, tail, &c.budget);
+    let reader = Reader::new(c.env.clone(), c.stores(), lanes, tail, &c.budget, Arc::default());
     for stream in 0..20 {
         let told = sinks[stream as usize].0.lock().clone();
         let index = &recovered[&StreamId(stream)].index;
@@ -893,7 +900,8 @@ async fn a_gibibyte_in_a_directory() {
     let recovered = recover(&c.env, &stores, &lanes, &c.budget, &plan).await.unwrap().whole().unwrap();
     println!("recovered in {:?}", begun.elapsed());
     assert!(recovered.values().all(|stream| stream.index.end() == 128));
-    let reader = Reader::new(c.env.clone(), stores, lanes, TailCache::new(&c.budget), &c.budget);
+    let reader =
+        Reader::new(c.env.clone(), stores, lanes, TailCache::new(&c.budget), &c.budget, Arc::default());
     let begun = std::time::Instant::now();
     let mut bytes = 0;
     for stream in recovered.values() {

@@ -1,0 +1,536 @@
+//! How fast the store is read beside a producer (DESIGN §7: cold reads do not delay a produce). Pure: time is an argument.
+//!
+//! What an object of the lane takes, from its first append until it is durable, is what a producer waits for. Where nothing
+//! is read these times are *quiet*; the last of them are remembered, and renewed by a *pause* of all reads now and then. An
+//! object beside which something is read is *late* where it takes a quarter longer than 99 of a hundred quiet ones. Two that are
+//! late and not made up for by others halve the rate of reads. It grows by itself, slowly near where that happened.
+//!
+//! So where nothing stands in a lane's way there is no limit in the end, and none for who only reads: without objects
+//! nothing is late.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::Duration;
+
+/// Quiet times that are remembered at most, and for how long.
+const WINDOW: usize = 512;
+const REMEMBERED: Duration = Duration::from_secs(300);
+/// With fewer nothing is known, and nothing late.
+const SAMPLES_MIN: usize = 20;
+/// What was read goes on through sockets and clients for so long after a GET.
+const SETTLE: Duration = Duration::from_millis(50);
+/// Quiet times are renewed when the last is so old, and reads were not held up for so many times of that.
+const RENEW_AFTER: Duration = Duration::from_secs(5);
+const TIMES_WITHOUT: u32 = 20;
+/// How long reads pause for that, once all is quiet: so long, or twice what an object takes, and no longer than that.
+const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long all reads wait for those under way to end. One that hangs shall not stop the others.
+const DRAIN_MAX: Duration = Duration::from_millis(500);
+/// How often who waits asks again.
+const LOOK: Duration = Duration::from_millis(10);
+const LOOK_MAX: Duration = Duration::from_millis(100);
+/// A lane that has had no object for so long is idle: nobody gives way to it.
+const LANE_IDLE: Duration = Duration::from_secs(5);
+/// Nobody is late who took no longer: it is what producers linger and disks hesitate by themselves.
+const LATE_MIN: Duration = Duration::from_millis(20);
+/// So many late ones lower the rate; and each of so many others makes up for one, which is noise.
+const LATE_OBJECTS: f64 = 2.0;
+const OTHERS_PER_LATE: f64 = 50.0;
+/// What one more counts that the same thing may have held up: a disk that hesitates once does so for a few.
+const LATE_TOGETHER: f64 = 0.25;
+/// What is left of the rate then.
+const LOWERED: f64 = 0.5;
+/// By what it grows in a second, and by what in these parts of where it was lowered.
+const GROWTH: f64 = 1.5;
+const GROWTH_NEAR: f64 = 1.05;
+const NEAR: Range<f64> = 0.8..1.25;
+/// What is read at once where there is a limit: so much time of it, and no less than this.
+const BURST: Duration = Duration::from_millis(30);
+const READ_MIN: u64 = 1 << 20;
+/// Bytes per second that are no limit any more.
+const RATE_MAX: f64 = (8_u64 << 30) as f64;
+
+/// What an object of the lane met when it was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Met {
+    at: Duration,
+    reads: u64,
+    quiet: bool,
+}
+
+/// When a read may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Then. It counts already.
+    At(Duration),
+    /// That is not known. To be asked again then.
+    Ask(Duration),
+}
+
+/// The rate of reads, and what it is derived from. Times are since some fixed moment.
+#[derive(Clone, Debug)]
+pub struct ReadPace {
+    /// Bytes per second that reads have in any case.
+    rate_min: f64,
+    /// Quiet times and when they were taken, oldest first.
+    quiet: VecDeque<(Duration, Duration)>,
+    /// When the lane's last object was durable, and how long it took.
+    object_at: Option<Duration>,
+    took: Duration,
+    /// Bytes per second; None is no limit.
+    rate: Option<f64>,
+    /// When it was that.
+    rate_at: Duration,
+    /// Where it was lowered last, and when.
+    ceiling: f64,
+    lowered_at: Duration,
+    /// Late objects put since then that no others make up for.
+    late: f64,
+    /// When the last of them was durable. What had come before that may have been held up by the same.
+    late_at: Duration,
+    /// When the next read may begin.
+    next: Duration,
+    pause: Pause,
+    /// When the last one ended.
+    paused_at: Option<Duration>,
+    in_flight: usize,
+    /// Reads begun.
+    reads: u64,
+    /// When the last one ended.
+    ended_at: Duration,
+    /// Bytes read in this second, and in the one before.
+    second: u64,
+    bytes: [u64; 2],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pause {
+    None,
+    /// Until what is under way has ended, since then.
+    Draining(Duration),
+    /// Until then.
+    Until(Duration),
+}
+
+impl ReadPace {
+    /// No limit yet. Never one below `rate_min` bytes per second: a replay comes to its end.
+    pub fn new(rate_min: u64) -> ReadPace {
+        ReadPace {
+            rate_min: rate_min.max(1) as f64,
+            quiet: VecDeque::new(),
+            object_at: None,
+            rate: None,
+            rate_at: Duration::ZERO,
+            ceiling: 0.0,
+            lowered_at: Duration::ZERO,
+            late: 0.0,
+            late_at: Duration::ZERO,
+            took: Duration::ZERO,
+            next: Duration::ZERO,
+            pause: Pause::None,
+            paused_at: None,
+            in_flight: 0,
+            reads: 0,
+            ended_at: Duration::ZERO,
+            second: 0,
+            bytes: [0; 2],
+        }
+    }
+
+    /// A read of about `bytes` is wanted: when may it begin?
+    pub fn wanted(&mut self, bytes: u64, now: Duration) -> Turn {
+        if let Some(ask) = self.paused(now) {
+            return Turn::Ask(ask);
+        }
+        self.grow(now);
+        let begin = self.next.max(now);
+        self.charge(bytes, begin);
+        Turn::At(begin)
+    }
+
+    /// Its turn was to be `at`: may it begin now? Else gives when to ask again.
+    pub fn begin(&mut self, at: Duration, now: Duration) -> Option<Duration> {
+        if let Some(ask) = self.paused(now) {
+            return Some(ask);
+        }
+        // What was slow when the turn was given may be so no more.
+        if at > now && self.rate.is_some() {
+            return Some(at.min(now + LOOK_MAX));
+        }
+        self.begun();
+        None
+    }
+
+    /// A read begins that nobody may hold up. About `bytes` count for those that come.
+    pub fn at_once(&mut self, bytes: u64, now: Duration) {
+        self.charge(bytes, self.next.max(now));
+        self.begun();
+    }
+
+    fn begun(&mut self) {
+        self.in_flight += 1;
+        self.reads += 1;
+    }
+
+    /// It has ended, and brought `bytes` where about `wanted` of them were.
+    pub fn ended(&mut self, wanted: u64, bytes: u64, now: Duration) {
+        self.in_flight -= 1;
+        self.ended_at = now;
+        let second = now.as_secs();
+        if second != self.second {
+            self.bytes = [0, if second == self.second + 1 { self.bytes[0] } else { 0 }];
+            self.second = second;
+        }
+        self.bytes[0] += bytes;
+        if let Some(rate) = self.rate {
+            let time = |bytes: u64| Duration::from_secs_f64(bytes as f64 / rate);
+            self.next += time(bytes.saturating_sub(wanted));
+            self.next = self.next.saturating_sub(time(wanted.saturating_sub(bytes))).max(now);
+        }
+    }
+
+    /// Is there so much to be read before something that is wanted now that nothing should be read ahead?
+    pub fn behind(&self, now: Duration) -> bool {
+        self.pause != Pause::None || self.next > now + BURST
+    }
+
+    /// An object of the lane is put now.
+    pub fn put(&self, now: Duration) -> Met {
+        let settled = self.reads == 0 || now.saturating_sub(self.ended_at) >= SETTLE;
+        Met { at: now, reads: self.reads, quiet: self.in_flight == 0 && settled }
+    }
+
+    /// It is durable, `took` after its first append.
+    pub fn durable(&mut self, met: Met, took: Duration, now: Duration) {
+        (self.object_at, self.took) = (Some(now), took);
+        let old = |(_, at): &(Duration, Duration)| now.saturating_sub(*at) > REMEMBERED;
+        while self.quiet.len() >= WINDOW || self.quiet.front().is_some_and(old) {
+            self.quiet.pop_front();
+        }
+        if met.quiet && met.reads == self.reads {
+            self.quiet.push_back((took, now));
+        } else if met.at >= self.lowered_at {
+            // What was put before says nothing of the rate that is.
+            self.judge(took, now);
+        }
+    }
+
+    fn judge(&mut self, took: Duration, now: Duration) {
+        if self.late_from().is_none_or(|late_from| took <= late_from) {
+            self.late = (self.late - 1.0 / OTHERS_PER_LATE).max(0.0);
+        } else {
+            let anew = now.saturating_sub(took) >= self.late_at;
+            self.late += if anew { 1.0 } else { LATE_TOGETHER };
+            self.late_at = now;
+        }
+        if self.late >= LATE_OBJECTS {
+            self.lower(now);
+        }
+    }
+
+    /// Bytes per second that reads have at most. None: no limit.
+    pub fn rate(&self) -> Option<u64> {
+        self.rate.map(|rate| rate as u64)
+    }
+
+    /// Bytes that one read brings at most: what comes at once is a burst for everybody behind it, however seldom.
+    pub fn read_bytes_max(&self) -> u64 {
+        self.rate.map_or(u64::MAX, |rate| ((rate * BURST.as_secs_f64()) as u64).max(READ_MIN))
+    }
+
+    fn lower(&mut self, now: Duration) {
+        self.grow(now);
+        // Of a limit that nobody reaches nothing would be left to see.
+        self.ceiling = self.rate.unwrap_or(RATE_MAX).min(self.used()).max(self.rate_min);
+        (self.lowered_at, self.late) = (now, 0.0);
+        self.limit(self.ceiling * LOWERED, now);
+    }
+
+    fn grow(&mut self, now: Duration) {
+        let Some(rate) = self.rate else { return };
+        let since = now.saturating_sub(self.rate_at).as_secs_f64();
+        let growth = if NEAR.contains(&(rate / self.ceiling)) { GROWTH_NEAR } else { GROWTH };
+        self.limit(rate * growth.powf(since), now);
+    }
+
+    fn limit(&mut self, rate: f64, now: Duration) {
+        self.rate = (rate < RATE_MAX).then_some(rate.max(self.rate_min));
+        self.rate_at = now;
+    }
+
+    /// When to ask again, while reads pause.
+    fn paused(&mut self, now: Duration) -> Option<Duration> {
+        if self.object_at.is_none_or(|at| now.saturating_sub(at) > LANE_IDLE) {
+            (self.rate, self.next, self.pause) = (None, now, Pause::None);
+            return None;
+        }
+        match self.pause {
+            Pause::None => {
+                let newest = self.quiet.back().map(|(_, at)| *at).max(self.paused_at);
+                let renew_after = RENEW_AFTER.max(self.pause_time() * TIMES_WITHOUT);
+                if newest.is_none_or(|newest| now.saturating_sub(newest) > renew_after) {
+                    self.pause = Pause::Draining(now);
+                }
+            }
+            Pause::Draining(_) if self.in_flight == 0 => {
+                let settled_at = self.ended_at.max(now.saturating_sub(SETTLE)) + SETTLE;
+                self.pause = Pause::Until(settled_at + self.pause_time());
+                if self.ceiling == 0.0 && self.quiet.len() < SAMPLES_MIN {
+                    // Nobody knows what producers bear, who have just begun.
+                    self.ceiling = self.used().max(self.rate_min);
+                    self.limit(self.ceiling / 4.0, now);
+                }
+            }
+            Pause::Draining(since) if now.saturating_sub(since) > DRAIN_MAX => self.go_on(now),
+            Pause::Until(until) if now >= until => self.go_on(now),
+            Pause::Draining(_) | Pause::Until(_) => {}
+        }
+        match self.pause {
+            Pause::None => None,
+            Pause::Draining(_) => Some(now + LOOK),
+            Pause::Until(until) => Some(until),
+        }
+    }
+
+    fn pause_time(&self) -> Duration {
+        (self.took * 2).clamp(PAUSE, PAUSE_MAX)
+    }
+
+    fn go_on(&mut self, now: Duration) {
+        (self.pause, self.paused_at) = (Pause::None, Some(now));
+    }
+
+    fn charge(&mut self, bytes: u64, begin: Duration) {
+        if let Some(rate) = self.rate {
+            self.next = begin + Duration::from_secs_f64(bytes as f64 / rate);
+        }
+    }
+
+    fn used(&self) -> f64 {
+        self.bytes[0].max(self.bytes[1]) as f64
+    }
+
+    fn late_from(&self) -> Option<Duration> {
+        if self.quiet.len() < SAMPLES_MIN {
+            return None;
+        }
+        let mut sorted: Vec<Duration> = self.quiet.iter().map(|(took, _)| *took).collect();
+        let (_, slowest, _) = sorted.select_nth_unstable(self.quiet.len() * 99 / 100);
+        Some((*slowest * 5 / 4).max(LATE_MIN))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// A lane that puts an object every 10 ms, and readers who want 1 MiB at a time, as fast as they may: `takes` says how long
+    /// an object takes at so many MiB of the last 50 ms.
+    struct World {
+        pace: ReadPace,
+        now: Duration,
+        read: VecDeque<Duration>,
+        late: u32,
+        objects: u32,
+    }
+
+    impl World {
+        fn new(rate_min: u64) -> World {
+            let pace = ReadPace::new(rate_min);
+            World { pace, now: ms(60_000), read: VecDeque::new(), late: 0, objects: 0 }
+        }
+
+        /// Goes on for so long; gives the MiB read.
+        fn run(&mut self, time: Duration, readers: bool, takes: impl Fn(usize) -> Duration) -> u64 {
+            let (until, mut mib, mut turn) = (self.now + time, 0, None);
+            while self.now < until {
+                let met = self.pace.put(self.now);
+                let end = self.now + ms(10);
+                // A MiB takes a quarter of a millisecond at least.
+                while readers && self.now < end {
+                    match turn.unwrap_or_else(|| self.pace.wanted(MIB, self.now)) {
+                        Turn::At(at) if at <= self.now => {
+                            if let Some(ask) = self.pace.begin(at, self.now) {
+                                if ask > end {
+                                    break;
+                                }
+                                (self.now, turn) = (ask, Some(Turn::At(at)));
+                                continue;
+                            }
+                            self.now += Duration::from_micros(250);
+                            self.pace.ended(MIB, MIB, self.now);
+                            self.read.push_back(self.now);
+                            (mib, turn) = (mib + 1, None);
+                        }
+                        Turn::At(at) if at <= end => {
+                            self.now = at;
+                            turn = Some(Turn::At(at));
+                        }
+                        Turn::At(at) => {
+                            turn = Some(Turn::At(at));
+                            break;
+                        }
+                        Turn::Ask(at) if at <= end => self.now = at,
+                        Turn::Ask(_) => break,
+                    }
+                }
+                self.now = self.now.max(end);
+                while self.read.front().is_some_and(|at| *at + SETTLE < self.now) {
+                    self.read.pop_front();
+                }
+                let took = takes(self.read.len());
+                self.late += u32::from(took > ms(25));
+                self.objects += 1;
+                self.pace.durable(met, took, self.now);
+            }
+            mib
+        }
+    }
+
+    #[test]
+    fn who_is_in_nobodys_way_is_not_held_up() {
+        let mut world = World::new(32 * MIB);
+        world.run(ms(10_000), false, |_| ms(20));
+        let alone = world.run(ms(20_000), true, |_| ms(22));
+        assert!(alone >= 20 * 4000 * 9 / 10, "{alone} MiB of 80,000: reads pause now and then");
+    }
+
+    #[test]
+    fn without_a_producer_there_is_no_limit() {
+        let mut pace = ReadPace::new(MIB);
+        for n in 0..1000 {
+            let now = ms(n);
+            assert_eq!(pace.wanted(8 * MIB, now), Turn::At(now));
+            assert_eq!(pace.begin(now, now), None);
+            pace.ended(8 * MIB, 8 * MIB, now);
+        }
+        assert_eq!(pace.rate(), None);
+    }
+
+    #[test]
+    fn reads_find_the_rate_at_which_producers_are_not_late() {
+        let mut world = World::new(32 * MIB);
+        world.run(ms(10_000), false, |_| ms(15));
+        // From 25 MiB in 50 ms on, objects take twice as long.
+        let takes = |mib| if mib > 25 { ms(30) } else { ms(15) };
+        world.run(ms(10_000), true, takes);
+        (world.late, world.objects) = (0, 0);
+        let read = world.run(ms(60_000), true, takes);
+        assert!(world.late * 50 < world.objects, "{} of {} are late", world.late, world.objects);
+        assert!((60 * 250..60 * 500).contains(&read), "{read} MiB of 30,000");
+    }
+
+    #[test]
+    fn reads_go_on_however_late_producers_are() {
+        let mut world = World::new(32 * MIB);
+        world.run(ms(10_000), false, |_| ms(1));
+        world.run(ms(10_000), true, |mib| if mib > 0 { ms(1000) } else { ms(1) });
+        let read = world.run(ms(60_000), true, |mib| if mib > 0 { ms(1000) } else { ms(1) });
+        assert!((60 * 25..60 * 64).contains(&read), "{read} MiB in a minute, with 32 a second in any case");
+    }
+
+    #[test]
+    fn a_store_that_is_slow_by_itself_is_learned_in_pauses() {
+        let mut world = World::new(32 * MIB);
+        world.run(ms(10_000), false, |_| ms(15));
+        world.run(ms(30_000), true, |_| ms(60));
+        let read = world.run(ms(30_000), true, |_| ms(60));
+        assert!(read > 30 * 2000, "{read} MiB");
+    }
+
+    #[test]
+    fn a_producer_that_comes_to_reads_is_learned_first() {
+        let mut world = World::new(32 * MIB);
+        let takes = |mib| if mib > 25 { ms(100) } else { ms(15) };
+        let now = world.now;
+        for n in 0..2000 {
+            world.pace.at_once(MIB, now + ms(n));
+            world.pace.ended(MIB, MIB, now + ms(n));
+        }
+        world.now = now + ms(2000);
+        world.run(ms(10_000), true, takes);
+        assert!(world.late * 50 < world.objects, "{} of {} are late", world.late, world.objects);
+    }
+
+    /// A pace with a limit beside a lane that lives.
+    fn limited(rate: u64) -> ReadPace {
+        let mut pace = ReadPace::new(MIB);
+        pace.durable(pace.put(ms(0)), ms(1), ms(1000));
+        pace.limit(rate as f64, ms(1000));
+        pace
+    }
+
+    #[test]
+    fn a_read_counts_as_what_it_brought() {
+        for (wanted, brought, next) in [(MIB / 4, MIB, 2000), (MIB, MIB / 4, 1250), (MIB, 0, 1000)] {
+            let mut pace = limited(MIB);
+            assert_eq!(pace.wanted(wanted, ms(1000)), Turn::At(ms(1000)));
+            assert_eq!(pace.begin(ms(1000), ms(1000)), None);
+            pace.ended(wanted, brought, ms(1000));
+            assert_eq!(pace.wanted(1, ms(1000)), Turn::At(ms(next)), "{wanted} wanted, {brought} brought");
+        }
+    }
+
+    #[test]
+    fn who_is_urgent_does_not_wait_and_counts() {
+        let mut pace = limited(MIB);
+        pace.at_once(MIB, ms(1000));
+        pace.at_once(MIB, ms(1000));
+        assert_eq!(pace.wanted(1, ms(1000)), Turn::At(ms(3000)));
+        assert!(pace.behind(ms(1000)));
+    }
+
+    #[test]
+    fn who_waits_begins_when_there_is_no_limit_any_more() {
+        let mut pace = limited(MIB);
+        pace.at_once(100 * MIB, ms(1000));
+        let Turn::At(at) = pace.wanted(MIB, ms(1000)) else { panic!("a pause") };
+        assert_eq!((at, pace.begin(at, ms(1000))), (ms(101_000), Some(ms(1100))));
+        assert_eq!(pace.begin(at, ms(7000)), None, "the lane is idle");
+        assert_eq!(pace.wanted(MIB, ms(7000)), Turn::At(ms(7000)));
+    }
+
+    #[test]
+    fn one_read_that_hangs_does_not_stop_the_others() {
+        let mut pace = limited(MIB);
+        pace.at_once(1, ms(1000));
+        let mut asked = 0;
+        for n in 1000..20_000 {
+            pace.durable(pace.put(ms(n)), ms(1), ms(n));
+            asked += u32::from(matches!(pace.wanted(0, ms(n)), Turn::Ask(_)));
+        }
+        assert!((1000..3000).contains(&asked), "{asked} of 19,000 ms");
+    }
+
+    #[test]
+    fn what_is_held_up_together_counts_little() {
+        let mut pace = ReadPace::new(MIB);
+        for n in 0..30 {
+            pace.durable(pace.put(ms(n)), ms(1), ms(n));
+        }
+        pace.at_once(1, ms(100));
+        for n in 0..3 {
+            pace.durable(pace.put(ms(100)), ms(90), ms(200 + n));
+        }
+        assert_eq!(pace.rate(), None);
+        pace.durable(pace.put(ms(300)), ms(90), ms(400));
+        assert_eq!(pace.rate(), Some(MIB));
+    }
+
+    #[test]
+    fn the_lower_the_rate_the_less_is_read_at_once() {
+        let mut pace = ReadPace::new(MIB);
+        assert_eq!(pace.read_bytes_max(), u64::MAX);
+        pace.limit(100.0 * MIB as f64, ms(0));
+        assert_eq!(pace.read_bytes_max(), 3 * MIB);
+        pace.limit(0.0, ms(0));
+        assert_eq!((pace.rate(), pace.read_bytes_max()), (Some(MIB), MIB));
+    }
+}
