@@ -135,9 +135,9 @@ of it: what four readers can gain over one, and what they leave to others, is bo
 
 - **RSS**: the most during the measurement, not before it.
 - **Warm**: right after it was written, from whatever memory holds it.
-- **Cold**: the broker was stopped and started again, another topic was read so that its code is warm, and the page cache of
-  the machine was dropped. **First record**: from the assignment of the partitions; the
-  connection is there already.
+- **Cold**: the broker was stopped and started again, another topic of {} MiB was read, so that its code is warm and the memory
+  that a replay passes through has been touched, and the page cache of the machine was dropped. **First record**: from the
+  assignment of the partitions; the connection is there already.
 - **4 cold replays**: four consumers from offset 0 of the same partitions at once; throughput is of all four together, GETs
   are per GiB of the log, not of what was sent.
 - **Plain GETs**: the same objects in ranges of 8 MiB over four connections, without a broker: what the store can give.
@@ -155,7 +155,12 @@ of it: what four readers can gain over one, and what they leave to others, is bo
 Aquifer runs with `object.delete.delay.ms=10000`, so that what was merged away leaves the disk within the run; all else is
 default. `cargo bench-replay --help` has the rest.
 ",
-        plan.size_mib, plan.tail_rate, plan.tail_seconds, plan.clean_mib, plan.clean_partitions
+        plan.size_mib,
+        plan.warm_up_mib,
+        plan.tail_rate,
+        plan.tail_seconds,
+        plan.clean_mib,
+        plan.clean_partitions
     );
     page + &about_tansu(&plan.for_slow_peer())
 }
