@@ -2,7 +2,7 @@
 //!
 //! What an object of the lane takes, from its first append until it is durable, is what a producer waits for. Where nothing
 //! is read these times are *quiet*; the last of them are remembered, and renewed by a *pause* of all reads now and then. An
-//! object beside which something is read is *late* where it takes a quarter longer than 99 of a hundred quiet ones. Two that are
+//! object beside which something is read is *late* where it takes half as long again as 95 of a hundred quiet ones. Two that are
 //! late and not made up for by others halve the rate of reads. It grows by itself, slowly near where that happened.
 //!
 //! So where nothing stands in a lane's way there is no limit in the end, and none for who only reads: without objects
@@ -14,9 +14,9 @@ use std::time::Duration;
 
 /// Quiet times that are remembered at most, and for how long.
 const WINDOW: usize = 512;
-const REMEMBERED: Duration = Duration::from_secs(300);
+const REMEMBERED: Duration = Duration::from_secs(60);
 /// With fewer nothing is known, and nothing late.
-const SAMPLES_MIN: usize = 20;
+const SAMPLES_MIN: usize = 10;
 /// What was read goes on through sockets and clients for so long after a GET.
 const SETTLE: Duration = Duration::from_millis(50);
 /// Quiet times are renewed when the last is so old, and reads were not held up for so many times of that.
@@ -208,7 +208,9 @@ impl ReadPace {
         while self.quiet.len() >= WINDOW || self.quiet.front().is_some_and(old) {
             self.quiet.pop_front();
         }
-        if met.quiet && met.reads == self.reads {
+        // From its first append on: what waited for others beside reads is not quiet.
+        let undisturbed = self.reads == 0 || now.saturating_sub(took) >= self.ended_at + SETTLE;
+        if met.quiet && met.reads == self.reads && undisturbed {
             self.quiet.push_back((took, now));
         } else if met.at >= self.lowered_at {
             // What was put before says nothing of the rate that is.
@@ -316,8 +318,8 @@ impl ReadPace {
             return None;
         }
         let mut sorted: Vec<Duration> = self.quiet.iter().map(|(took, _)| *took).collect();
-        let (_, slowest, _) = sorted.select_nth_unstable(self.quiet.len() * 99 / 100);
-        Some((*slowest * 5 / 4).max(LATE_MIN))
+        let (_, slow, _) = sorted.select_nth_unstable(self.quiet.len() * 95 / 100);
+        Some((*slow * 3 / 2).max(LATE_MIN))
     }
 }
 
