@@ -6,7 +6,8 @@
 //! asks for what is on its way joins.
 //!
 //! Loading ahead is optional, and never in anybody's way: it has at most half of the room for loads, does not wait for it,
-//! is left where reads wait for their turn ([`super::cold`]), and what nobody came for is given up after [`super::read_ahead::IDLE`].
+//! is left where reads wait for their turn ([`super::cold`]), and what nobody came for is given up after
+//! [`super::read_ahead::IDLE`].
 //!
 //! Lock order: the readers, then the loads in flight.
 

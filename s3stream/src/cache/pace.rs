@@ -55,8 +55,10 @@ const RATE_MAX: f64 = (8_u64 << 30) as f64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Met {
     at: Duration,
+    /// Reads begun until then.
     reads: u64,
-    quiet: bool,
+    /// None of them was under way.
+    alone: bool,
 }
 
 /// When a read may begin.
@@ -197,8 +199,7 @@ impl ReadPace {
 
     /// An object of the lane is put now.
     pub fn put(&self, now: Duration) -> Met {
-        let settled = self.reads == 0 || now.saturating_sub(self.ended_at) >= SETTLE;
-        Met { at: now, reads: self.reads, quiet: self.in_flight == 0 && settled }
+        Met { at: now, reads: self.reads, alone: self.in_flight == 0 }
     }
 
     /// It is durable, `took` after its first append.
@@ -209,8 +210,8 @@ impl ReadPace {
             self.quiet.pop_front();
         }
         // From its first append on: what waited for others beside reads is not quiet.
-        let undisturbed = self.reads == 0 || now.saturating_sub(took) >= self.ended_at + SETTLE;
-        if met.quiet && met.reads == self.reads && undisturbed {
+        let settled = self.reads == 0 || now.saturating_sub(took) >= self.ended_at + SETTLE;
+        if met.alone && met.reads == self.reads && settled {
             self.quiet.push_back((took, now));
         } else if met.at >= self.lowered_at {
             // What was put before says nothing of the rate that is.
@@ -219,7 +220,8 @@ impl ReadPace {
     }
 
     fn judge(&mut self, took: Duration, now: Duration) {
-        if self.late_from().is_none_or(|late_from| took <= late_from) {
+        // What nobody calls late needs no look at the others.
+        if took <= LATE_MIN || self.late_from().is_none_or(|late_from| took <= late_from) {
             self.late = (self.late - 1.0 / OTHERS_PER_LATE).max(0.0);
         } else {
             let anew = now.saturating_sub(took) >= self.late_at;

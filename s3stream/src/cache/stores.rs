@@ -32,7 +32,7 @@ impl Stores {
         self
     }
 
-    /// Does the kernel's page cache hold what is read of all of them?
+    /// Are all of them directories, of which the kernel's page cache holds what is read again?
     pub(super) fn are_directories(&self) -> bool {
         self.0.values().all(|entry| entry.store.traits().directory)
     }
