@@ -513,6 +513,46 @@ mod tests {
         assert!((1000..3000).contains(&asked), "{asked} of 19,000 ms");
     }
 
+    /// Pauses to learn what an object takes beside no reads, when it took `took` before; tells when reads may go on.
+    fn learned_after(took: Duration) -> Duration {
+        let mut pace = ReadPace::new(MIB);
+        pace.durable(pace.put(ms(1000)), took, ms(1000));
+        let quiet_until = ms(1000) + RENEW_AFTER.max((took * 2).clamp(PAUSE, PAUSE_MAX) * TIMES_WITHOUT);
+        // The lane goes on beside a read that never ends, so that nothing quiet is seen.
+        pace.at_once(1, ms(1000));
+        let mut now = ms(1000);
+        while now <= quiet_until {
+            assert!(matches!(pace.wanted(0, now), Turn::At(_)), "a pause at {now:?}, {took:?} an object");
+            pace.durable(pace.put(now), took, now);
+            now += ms(500);
+        }
+        assert!(matches!(pace.wanted(0, now), Turn::Ask(_)), "reads are drained at {now:?}");
+        assert!(pace.behind(now), "nothing is read ahead in a pause");
+        pace.ended(1, 1, now);
+        match pace.wanted(0, now) {
+            Turn::Ask(until) => until - now,
+            Turn::At(at) => panic!("no pause, a turn at {at:?}"),
+        }
+    }
+
+    #[test]
+    fn a_pause_is_as_long_as_the_store_is_slow() {
+        for (took, pause) in [(1, 200), (100, 200), (300, 600), (5_000, 2_000)] {
+            assert_eq!(learned_after(ms(took)), SETTLE + ms(pause), "{took} ms an object");
+        }
+    }
+
+    #[test]
+    fn nothing_is_read_ahead_while_turns_are_waited_for() {
+        let mut pace = limited(MIB);
+        assert!(!pace.behind(ms(1000)));
+        // Of a limit of 1 MiB a second a burst is 30 ms: 32 KiB are 31.25 ms, 16 KiB half of that.
+        pace.at_once(MIB / 64, ms(1000));
+        assert!(!pace.behind(ms(1000)));
+        pace.at_once(MIB / 64, ms(1000));
+        assert!(pace.behind(ms(1000)) && !pace.behind(ms(1002)));
+    }
+
     #[test]
     fn what_is_held_up_together_counts_little() {
         let mut pace = ReadPace::new(MIB);
