@@ -517,11 +517,11 @@ mod tests {
     fn learned_after(took: Duration) -> Duration {
         let mut pace = ReadPace::new(MIB);
         pace.durable(pace.put(ms(1000)), took, ms(1000));
-        let quiet_until = ms(1000) + RENEW_AFTER.max((took * 2).clamp(PAUSE, PAUSE_MAX) * TIMES_WITHOUT);
-        // The lane goes on beside a read that never ends, so that nothing quiet is seen.
+        let known_until = ms(1000) + RENEW_AFTER.max(pace.pause_time() * TIMES_WITHOUT);
+        // The lane goes on beside a read that goes on, so that nothing quiet is seen.
         pace.at_once(1, ms(1000));
         let mut now = ms(1000);
-        while now <= quiet_until {
+        while now <= known_until {
             assert!(matches!(pace.wanted(0, now), Turn::At(_)), "a pause at {now:?}, {took:?} an object");
             pace.durable(pace.put(now), took, now);
             now += ms(500);
