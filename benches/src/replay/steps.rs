@@ -256,8 +256,9 @@ pub fn limit(rig: &mut Rig<'_>) -> Result<Vec<Figure>> {
     Ok(vec![figure("limit.throughput", "plain GETs without a broker, cold", "MiB/s", rate)])
 }
 
-/// Producer and tail at a bounded rate, alone.
+/// Producer and tail at a bounded rate, alone; on a broker and a machine in the state in which replays begin beside them.
 pub fn tail(rig: &mut Rig<'_>) -> Result<Vec<Figure>> {
+    rig.chill()?;
     rig.say("a producer and a tail, alone");
     let alone = offer(rig, "replay-tail")?;
     rig.produced_bytes += alone.sent * RECORD_BYTES as u64;
