@@ -25,9 +25,10 @@ pub struct BufferPool {
 
 #[derive(Debug, Default)]
 struct Idle {
-    /// Of each size those that came last at the end, each with its turn.
+    /// Of each size in the order in which they came, each with its turn.
     by_size: BTreeMap<usize, VecDeque<(u64, Memory)>>,
     bytes: usize,
+    /// The last that was given.
     turn: u64,
 }
 
@@ -114,8 +115,8 @@ impl Idle {
         Some(memory)
     }
 
-    /// Lets go of those that waited longest, down to `bytes_max` bytes: a new size of traffic displaces the one before, and what is rarely taken what
-    /// is taken often does not.
+    /// Lets go of those that waited longest, until `bytes_max` bytes are left: a new size of traffic displaces the one before,
+    /// and a size that is rarely taken does not displace those that are taken often.
     fn make_room(&mut self, bytes_max: usize) -> Vec<Memory> {
         let mut displaced = Vec::new();
         while self.bytes > bytes_max {
@@ -244,7 +245,7 @@ mod tests {
     #[test]
     fn lengths_of_all_sizes_use_the_same_memory() {
         let pool = BufferPool::new(64 << 20);
-        let mut window = std::collections::VecDeque::new();
+        let mut window = VecDeque::new();
         let (mut fresh, mut taken, mut seed) = (0, 0, 1_u64);
         for turn in 0..4_000 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
