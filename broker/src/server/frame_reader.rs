@@ -20,10 +20,12 @@ use tokio::time::{Instant, timeout_at};
 
 /// What an idle connection keeps ready.
 const IDLE_BUFFER_BYTES: usize = 4 << 10;
-/// A busy one reads several small frames at once.
+/// A busy one reads several small frames at once, one behind the other into the same memory.
 const BUSY_BUFFER_BYTES: usize = 64 << 10;
-/// Read of a frame before it is charged: proof that somebody sends it.
-const UNCHARGED_BYTES: usize = 64 << 10;
+/// A connection is idle when nothing has come for so long.
+const IDLE_AFTER: Duration = Duration::from_millis(500);
+/// Read of a frame before it is charged, or along with the one before it: proof that somebody sends it.
+const UNCHARGED_BYTES: usize = BUSY_BUFFER_BYTES;
 /// Allocated for a frame before that much of it has arrived.
 const FIRST_ALLOCATION_BYTES: usize = 1 << 20;
 /// A frame that makes no progress for so long is given up (`connections.max.idle.ms` is for those between frames).
@@ -118,10 +120,6 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             self.fill(size, size).await?;
             self.buffer.split_to(size).freeze()
         };
-        if self.buffer.is_empty() {
-            // The frame took the allocation with it, or will when it is dropped; an idle connection keeps none.
-            self.buffer = BytesMut::new();
-        }
         Ok(RequestFrame { head, bytes: bytes.slice(4..), charge })
     }
 
@@ -133,39 +131,57 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     async fn fill_head(&mut self) -> Result<(), ReadError> {
-        let deadline = Instant::now() + self.idle;
+        let now = Instant::now();
+        let (deadline, idle_at) = (now + self.idle, now + self.idle.min(IDLE_AFTER));
         while self.buffer.len() < HEAD_BYTES {
-            if self.buffer.capacity() - self.buffer.len() < HEAD_BYTES {
-                self.buffer.reserve(self.buffer_bytes);
+            // What little is left at the end of a buffer is not worth a read.
+            if self.room() < self.buffer_bytes / 8 {
+                self.buffer.reserve(self.buffer_bytes - self.buffer.len());
             }
-            let room = self.buffer.capacity() - self.buffer.len();
-            let read = match timeout_at(deadline, self.socket.read_buf(&mut self.buffer)).await {
+            let until = if self.buffer_bytes == IDLE_BUFFER_BYTES { deadline } else { idle_at };
+            let read = match timeout_at(until, self.socket.read_buf(&mut self.buffer)).await {
                 Ok(read) => read?,
-                Err(_) => return Err(ReadError::Idle),
+                Err(_) if until == deadline => return Err(ReadError::Idle),
+                Err(_) => {
+                    self.buffer_bytes = IDLE_BUFFER_BYTES;
+                    self.buffer = BytesMut::from(&self.buffer[..]);
+                    continue;
+                }
             };
             if read == 0 {
                 return Err(if self.buffer.is_empty() { ReadError::Closed } else { lost() });
             }
-            let busy = read == room || read > IDLE_BUFFER_BYTES;
-            self.buffer_bytes = if busy { BUSY_BUFFER_BYTES } else { IDLE_BUFFER_BYTES };
+            if read >= IDLE_BUFFER_BYTES {
+                self.buffer_bytes = BUSY_BUFFER_BYTES;
+            }
         }
         Ok(())
     }
 
-    /// Reads until the buffer holds `want` bytes of a frame of `size`, and not a byte beyond them unless it came along
-    /// with what was asked for.
+    /// Bytes that the buffer takes without being moved.
+    fn room(&self) -> usize {
+        self.buffer.capacity() - self.buffer.len()
+    }
+
+    /// Reads until the buffer holds `want` bytes of a frame of `size`, and beyond them only what a buffer of
+    /// [`BUSY_BUFFER_BYTES`] takes: the frames behind it.
     async fn fill(&mut self, want: usize, size: usize) -> Result<(), ReadError> {
         while self.buffer.len() < want {
             let have = self.buffer.len();
             if self.buffer.capacity() < want {
-                let target =
-                    if have < FIRST_ALLOCATION_BYTES { want.min(FIRST_ALLOCATION_BYTES) } else { want };
+                let target = match want {
+                    small if small <= self.buffer_bytes => self.buffer_bytes,
+                    large if have < FIRST_ALLOCATION_BYTES => large.min(FIRST_ALLOCATION_BYTES),
+                    large => large,
+                };
                 self.buffer.reserve(target - have);
             }
             let pace = self.pace(want - have);
             let mut got = 0;
             while got < pace.floor {
-                let mut room = (&mut self.buffer).limit(want - have - got);
+                let missing = want - have - got;
+                let along = BUSY_BUFFER_BYTES.saturating_sub(self.buffer.len());
+                let mut room = (&mut self.buffer).limit(missing.max(along));
                 got += pace.read(self.socket.read_buf(&mut room), have + got, size).await?;
             }
         }
@@ -264,6 +280,24 @@ mod tests {
         }
         drop(sender.await.unwrap());
         assert!(matches!(reader.next(true).await, Err(ReadError::Closed)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_of_a_busy_connection_share_memory_and_an_idle_one_keeps_little() {
+        let budget = Budget::new(512 << 20);
+        let (mut client, mut reader) = reader(&budget);
+        for _ in 0..3 {
+            client.write_all(&frame(0, 16_000)).await.unwrap();
+        }
+        // The first tells that there is more; the others lie in one buffer, whether they came at once or in two reads.
+        reader.next(true).await.unwrap();
+        let (second, third) = (reader.next(true).await.unwrap(), reader.next(true).await.unwrap());
+        assert_eq!(second.bytes.as_ptr_range().end.wrapping_add(4), third.bytes.as_ptr());
+
+        assert!(tokio::time::timeout(IDLE_AFTER * 2, reader.next(true)).await.is_err());
+        assert_eq!((reader.buffer_bytes, reader.buffer.capacity()), (IDLE_BUFFER_BYTES, IDLE_BUFFER_BYTES));
+        client.write_all(&frame(0, 9)).await.unwrap();
+        assert_eq!(reader.next(true).await.unwrap().bytes.len(), 4 + 9);
     }
 
     #[tokio::test(start_paused = true)]
