@@ -130,17 +130,14 @@ impl ConnectionShare {
     /// when the connection holds nothing else. Cancel-safe.
     pub async fn acquire(&self, bytes: u64) -> Permit {
         let own = self.own.acquire(bytes).await;
-        let mut permit = self.ingress.acquire(bytes).await;
-        permit.also = Some(Box::new(own));
-        permit
+        let permit = self.ingress.acquire(bytes).await;
+        permit.and(own)
     }
 
     /// The same, without waiting.
     pub fn try_acquire(&self, bytes: u64) -> Option<Permit> {
         let own = self.own.try_acquire(bytes)?;
-        let mut permit = self.ingress.try_acquire(bytes)?;
-        permit.also = Some(Box::new(own));
-        Some(permit)
+        Some(self.ingress.try_acquire(bytes)?.and(own))
     }
 
     /// Bytes this connection holds.
@@ -244,7 +241,7 @@ impl ByteSemaphore {
     fn charge(&self, state: &mut State, charge: u64) -> Permit {
         state.used += charge;
         state.peak = state.peak.max(state.used);
-        Permit { semaphore: self.clone(), charge, also: None }
+        Permit { charge: Charge { semaphore: self.clone(), bytes: charge }, also: None }
     }
 
     fn release(&self, charge: u64) {
@@ -302,55 +299,71 @@ impl Drop for LeaveQueue<'_> {
 
 /// A charge. Given back when dropped.
 pub struct Permit {
-    semaphore: ByteSemaphore,
-    charge: u64,
+    charge: Charge,
     /// A connection's own bound, given back with the charge or when that moves on.
-    also: Option<Box<Permit>>,
+    also: Option<Charge>,
+}
+
+/// Bytes of one semaphore.
+struct Charge {
+    semaphore: ByteSemaphore,
+    bytes: u64,
 }
 
 impl Permit {
     /// What is charged, in bytes: what was asked for, at most the capacity of the class.
     pub fn bytes(&self) -> u64 {
-        self.charge
+        self.charge.bytes
+    }
+
+    fn and(self, also: Permit) -> Permit {
+        Permit { also: Some(also.charge), ..self }
     }
 
     /// Moves the charge to a *later* class: waits there, then leaves the earlier one. Cancel-safe: a dropped call gives
     /// the charge back.
     pub async fn move_to(self, class: &ByteSemaphore) -> Permit {
-        class.acquire(self.charge).await
+        class.acquire(self.bytes()).await
     }
 
     /// Moves the charge to another class if that has room now; gives it back unmoved otherwise.
     pub fn try_move_to(self, class: &ByteSemaphore) -> Result<Permit, Permit> {
-        class.try_acquire(self.charge).ok_or(self)
+        class.try_acquire(self.bytes()).ok_or(self)
     }
 
     /// Takes `bytes` (at most all) out of this permit into one of its own.
     pub fn split(&mut self, bytes: u64) -> Permit {
-        let charge = bytes.min(self.charge);
-        self.charge -= charge;
-        let also = self.also.as_mut().map(|also| Box::new(also.split(charge)));
-        Permit { semaphore: self.semaphore.clone(), charge, also }
+        let charge = self.charge.split(bytes);
+        let also = self.also.as_mut().map(|also| also.split(charge.bytes));
+        Permit { charge, also }
     }
 
     /// Gives back all but `bytes`: what was reserved turned out larger than what is held.
     pub fn shrink_to(&mut self, bytes: u64) {
-        let excess = self.charge.saturating_sub(bytes);
+        let excess = self.bytes().saturating_sub(bytes);
         drop(self.split(excess));
     }
 }
 
-impl Drop for Permit {
+impl Charge {
+    fn split(&mut self, bytes: u64) -> Charge {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Charge { semaphore: self.semaphore.clone(), bytes }
+    }
+}
+
+impl Drop for Charge {
     fn drop(&mut self) {
-        if self.charge > 0 {
-            self.semaphore.release(self.charge);
+        if self.bytes > 0 {
+            self.semaphore.release(self.bytes);
         }
     }
 }
 
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes of {}", self.charge, self.semaphore.0.name)
+        write!(f, "{} bytes of {}", self.bytes(), self.charge.semaphore.0.name)
     }
 }
 
