@@ -75,7 +75,8 @@ pub async fn dispatch(
     let v = version;
     match api.key {
         ApiKey::Produce => {
-            handlers::produce::handle(broker, &ctx, codec::decode_produce(body, v)?, frame.charge).await
+            let request = codec::decode_produce(body, v)?;
+            handlers::produce::handle(broker, &ctx, &mut connection.answers, request, frame.charge).await
         }
         ApiKey::Fetch => {
             handlers::fetch::handle(broker, &ctx, connection.fetch.clone(), codec::decode_fetch(body, v)?)

@@ -20,6 +20,10 @@ use crate::api::{self, ApiKey};
 use crate::codec::put_response_header;
 use crate::error::EncodeError;
 use crate::frame::LENGTH_BYTES;
+use crate::primitives::{
+    LeaderIdAndEpoch, NodeEndpoint, put_array_length, put_leader_tag, put_no_tags, put_node_endpoints_tag,
+    put_string, put_tag, put_unsigned_varint,
+};
 
 /// Record slices of so many bytes go by reference.
 pub const BY_REFERENCE_BYTES_MIN: usize = 16 * 1024;
@@ -124,28 +128,6 @@ pub struct EpochEndOffset {
     pub end_offset: i64,
 }
 
-/// Who leads a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LeaderIdAndEpoch {
-    /// Broker id.
-    pub leader_id: i32,
-    /// Leader epoch.
-    pub leader_epoch: i32,
-}
-
-/// Where a broker is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeEndpoint {
-    /// Broker id.
-    pub node_id: i32,
-    /// Host name of the listener that was asked.
-    pub host: String,
-    /// Port.
-    pub port: i32,
-    /// Rack, if it has one.
-    pub rack: Option<String>,
-}
-
 /// The frame as segments to be written in order; the first begins with the 4-byte length.
 pub fn encode(
     correlation_id: i32,
@@ -185,25 +167,24 @@ impl Writer {
             self.head.put_i16(response.error_code);
             self.head.put_i32(response.session_id);
         }
-        self.array_length(Some(response.topics.len()))?;
+        put_array_length(&mut self.head, self.flexible, Some(response.topics.len()))?;
         for topic in &response.topics {
             if self.version >= TOPIC_IDS_SINCE {
                 self.head.put_slice(topic.topic_id.as_bytes());
             } else {
-                self.string(&topic.name)?;
+                put_string(&mut self.head, self.flexible, &topic.name)?;
             }
-            self.array_length(Some(topic.partitions.len()))?;
+            put_array_length(&mut self.head, self.flexible, Some(topic.partitions.len()))?;
             for partition in &topic.partitions {
                 self.partition(partition)?;
             }
-            self.no_tags();
+            put_no_tags(&mut self.head, self.flexible);
         }
         if self.version >= NODE_ENDPOINTS_SINCE && !response.node_endpoints.is_empty() {
             self.head.put_u8(1);
-            let endpoints = encode_node_endpoints(self.version, &response.node_endpoints)?;
-            self.tag(0, &endpoints);
+            put_node_endpoints_tag(&mut self.head, 0, &response.node_endpoints)?;
         } else {
-            self.no_tags();
+            put_no_tags(&mut self.head, self.flexible);
         }
         Ok(())
     }
@@ -216,16 +197,20 @@ impl Writer {
         if self.version >= LOG_START_SINCE {
             self.head.put_i64(partition.log_start_offset);
         }
-        self.array_length(partition.aborted_transactions.as_ref().map(Vec::len))?;
+        put_array_length(
+            &mut self.head,
+            self.flexible,
+            partition.aborted_transactions.as_ref().map(Vec::len),
+        )?;
         for aborted in partition.aborted_transactions.iter().flatten() {
             self.head.put_i64(aborted.producer_id);
             self.head.put_i64(aborted.first_offset);
-            self.no_tags();
+            put_no_tags(&mut self.head, self.flexible);
         }
         if self.version >= PREFERRED_REPLICA_SINCE {
             self.head.put_i32(partition.preferred_read_replica);
         }
-        self.array_length(Some(partition.records_bytes()))?;
+        put_array_length(&mut self.head, self.flexible, Some(partition.records_bytes()))?;
         for slice in &partition.records {
             self.records(slice);
         }
@@ -244,14 +229,10 @@ impl Writer {
             value.put_i32(diverging.epoch);
             value.put_i64(diverging.end_offset);
             value.put_u8(0);
-            self.tag(0, &value);
+            put_tag(&mut self.head, 0, &value);
         }
         if let Some(leader) = partition.current_leader {
-            let mut value = BytesMut::with_capacity(9);
-            value.put_i32(leader.leader_id);
-            value.put_i32(leader.leader_epoch);
-            value.put_u8(0);
-            self.tag(1, &value);
+            put_leader_tag(&mut self.head, 1, leader);
         }
     }
 
@@ -288,67 +269,6 @@ impl Writer {
         segments.append(&mut self.rest);
         Ok(segments)
     }
-
-    /// The length of an array, or of bytes; `None` is null.
-    fn array_length(&mut self, length: Option<usize>) -> Result<(), EncodeError> {
-        let length = match length {
-            None => -1,
-            Some(length) => i32::try_from(length).map_err(|_| EncodeError::TooLong { bytes: length })?,
-        };
-        if self.flexible {
-            put_unsigned_varint(&mut self.head, (length as u32).wrapping_add(1));
-        } else {
-            self.head.put_i32(length);
-        }
-        Ok(())
-    }
-
-    fn string(&mut self, text: &str) -> Result<(), EncodeError> {
-        let length = i16::try_from(text.len()).map_err(|_| EncodeError::TooLong { bytes: text.len() })?;
-        if self.flexible {
-            put_unsigned_varint(&mut self.head, length as u32 + 1);
-        } else {
-            self.head.put_i16(length);
-        }
-        self.head.put_slice(text.as_bytes());
-        Ok(())
-    }
-
-    fn tag(&mut self, tag: u32, value: &[u8]) {
-        put_unsigned_varint(&mut self.head, tag);
-        put_unsigned_varint(&mut self.head, value.len() as u32);
-        self.head.put_slice(value);
-    }
-
-    fn no_tags(&mut self) {
-        if self.flexible {
-            self.head.put_u8(0);
-        }
-    }
-}
-
-fn encode_node_endpoints(version: i16, endpoints: &[NodeEndpoint]) -> Result<BytesMut, EncodeError> {
-    let mut writer = Writer::new(version, true);
-    writer.array_length(Some(endpoints.len()))?;
-    for endpoint in endpoints {
-        writer.head.put_i32(endpoint.node_id);
-        writer.string(&endpoint.host)?;
-        writer.head.put_i32(endpoint.port);
-        match &endpoint.rack {
-            None => writer.head.put_u8(0),
-            Some(rack) => writer.string(rack)?,
-        }
-        writer.no_tags();
-    }
-    Ok(writer.head)
-}
-
-fn put_unsigned_varint(output: &mut BytesMut, mut value: u32) {
-    while value >= 0x80 {
-        output.put_u8(value as u8 | 0x80);
-        value >>= 7;
-    }
-    output.put_u8(value as u8);
 }
 
 #[cfg(test)]

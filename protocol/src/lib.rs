@@ -8,8 +8,8 @@
 //! - `codec`: header and body become a request struct, after
 //! - `guard` has walked the body along `schema` and found every length true and the memory bounded
 //! - `api_versions`: the one request answered whatever its version
-//! - `codec` again: a response struct becomes a frame; `fetch_response`: the one response written by hand,
-//!   vectored
+//! - `codec` again: a response struct becomes a frame; `fetch_response` (vectored) and `produce_response`: those
+//!   of the hot path, written by hand out of `primitives`
 //!
 //! The life of a record batch:
 //! - `validate`: what a producer may send, in Kafka's order of checks
@@ -31,6 +31,8 @@ pub mod error;
 pub mod fetch_response;
 pub mod frame;
 pub mod guard;
+pub mod primitives;
+pub mod produce_response;
 pub mod record;
 pub mod record_batch;
 #[cfg(any(test, feature = "samples"))]

@@ -7,16 +7,15 @@
 //!   UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID, OFFSET_OUT_OF_RANGE, FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH,
 //!   KAFKA_STORAGE_ERROR (the bucket did not answer: retriable).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::StrBytes;
 use protocol::error::{self, ErrorCode};
-use protocol::fetch_response::{
-    self, FetchResponse, FetchedPartition, FetchedTopic, LeaderIdAndEpoch, NodeEndpoint,
-};
+use protocol::fetch_response::{self, FetchResponse, FetchedPartition, FetchedTopic};
 use protocol::messages::FetchRequest;
+use protocol::primitives::NodeEndpoint;
 use tokio::sync::Mutex as AsyncMutex;
 use uuid::Uuid;
 
@@ -25,7 +24,7 @@ use crate::broker::Broker;
 use crate::dispatch::{Close, RequestContext};
 use crate::fetch::gather::{Answer, Gathered, Limits, gather};
 use crate::fetch::session::{ConnectionFetch, FetchKind, FetchSlots, SessionRequest, TopicKey, Wanted};
-use crate::metadata::{TopicRef, leader_hint};
+use crate::metadata::{LeadersTold, TopicRef};
 use crate::server::reply_queue::{Frame, Reply};
 
 /// `READ_COMMITTED` of `isolation_level`.
@@ -203,23 +202,17 @@ fn shape(
 /// Who leads what is not led here, or not in the epoch the client knows (KIP-951).
 fn tell_leaders(broker: &Broker, ctx: &RequestContext, topics: &mut [FetchedTopic]) -> Vec<NodeEndpoint> {
     let (not_leader, fenced) = (ErrorCode::NotLeaderOrFollower.code(), ErrorCode::FencedLeaderEpoch.code());
-    let mut nodes = BTreeMap::new();
+    let mut leaders = LeadersTold::default();
     for topic in topics {
         let named =
             if ctx.version >= 13 { TopicRef::Id(topic.topic_id) } else { TopicRef::Name(&topic.name) };
         let moved = |p: &&mut FetchedPartition| p.error_code == not_leader || p.error_code == fenced;
         for p in topic.partitions.iter_mut().filter(moved) {
-            let hint = leader_hint(&broker.journal.image().inner, &ctx.listener, named, p.index);
-            p.current_leader =
-                Some(LeaderIdAndEpoch { leader_id: hint.leader_id, leader_epoch: hint.leader_epoch });
-            if let Some((endpoint, rack)) = hint.node {
-                let (host, port) = (endpoint.host, i32::from(endpoint.port));
-                let node = NodeEndpoint { node_id: hint.leader_id, host, port, rack };
-                nodes.insert(node.node_id, node);
-            }
+            let image = broker.journal.image();
+            p.current_leader = Some(leaders.tell(&image.inner, &ctx.listener, named, p.index));
         }
     }
-    nodes.into_values().collect()
+    leaders.endpoints()
 }
 
 /// A slot that had no news: nothing but its offsets.
@@ -246,7 +239,7 @@ fn encode(
     charge: Option<s3stream::budget::Permit>,
 ) -> Option<Frame> {
     match fetch_response::encode(ctx.correlation_id, ctx.version, &response) {
-        Ok(parts) => Some(Frame { parts, charge }),
+        Ok(parts) => Some(Frame { parts: parts.into(), charge }),
         Err(error) => {
             tracing::error!(%error, version = ctx.version, "a fetch answer could not be encoded");
             None

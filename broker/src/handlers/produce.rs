@@ -6,102 +6,73 @@
 //! Errors: INVALID_REQUIRED_ACKS, UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID, INVALID_TOPIC_EXCEPTION (internal topics),
 //!   those of `AppendError`, INVALID_TXN_STATE (transactions are not served).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::codec::encode_produce;
+use bytes::BytesMut;
 use protocol::error::{self, ErrorCode};
+use protocol::messages::ProduceRequest;
 use protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use protocol::messages::produce_response::{
-    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceResponse,
-    TopicProduceResponse,
-};
-use protocol::messages::{BrokerId, ProduceRequest, TopicName};
+use protocol::produce_response::{self, Encoded, Failure, ProduceResponse, ProducedPartition, ProducedTopic};
 use s3stream::budget::Permit;
 use s3stream::ids::LaneNumber;
-use uuid::Uuid;
 
-use super::text;
 use crate::broker::Broker;
 use crate::coordinator::OFFSETS_TOPIC;
 use crate::dispatch::{Close, RequestContext};
 use crate::error::append_error_code;
-use crate::metadata::{LeaderHint, TopicRef, leader_hint};
+use crate::metadata::{LeadersTold, TopicRef};
 use crate::partition::append::{AppendError, validate};
 use crate::partition::table::Topic;
 use crate::partition::{AppendContext, Appended, Partition};
-use crate::server::reply_queue::{Frame, Reply};
+use crate::server::reply_queue::Reply;
 
 /// The one client that may write internal topics (`KafkaApis.handleProduceRequest`, `AdminUtils.ADMIN_CLIENT_ID`).
 const ADMIN_CLIENT_ID: &str = "__admin_client";
 
-/// First version that tells who leads instead (KIP-951).
-const CURRENT_LEADER_SINCE: i16 = 10;
-
-struct TopicOutcome {
-    name: TopicName,
-    id: Uuid,
-    partitions: Vec<(i32, Result<Appended, Refused>)>,
-}
-
+/// Why nothing was appended.
 struct Refused {
     code: ErrorCode,
-    message: Option<String>,
-    records: Vec<(i32, String)>,
+    failure: Option<Box<Failure>>,
 }
 
-/// Serves the request; see the file header.
+/// Serves the request; see the file header. The answer is written into `memory`.
 pub async fn handle(
-    broker: &Arc<Broker>,
+    broker: &Broker,
     ctx: &RequestContext,
+    memory: &mut BytesMut,
     request: ProduceRequest,
     charge: Permit,
 ) -> Result<Reply, Close> {
     let acks = request.acks;
     let refusal = refuse_all(broker, &request).await;
     let mut charge = Some(charge);
-    let mut outcomes = Vec::with_capacity(request.topic_data.len());
+    let mut at: Option<LaneNumber> = None;
+    let mut topics = Vec::with_capacity(request.topic_data.len());
     for data in request.topic_data {
-        let topic = find_topic(broker, ctx, &data);
-        let (name, id) = (data.name, data.topic_id);
-        let partitions = data
-            .partition_data
-            .into_iter()
-            .map(|p| {
-                let index = p.index;
-                let outcome = match &refusal {
-                    Some(code) => Err(refused(*code)),
-                    None => match &topic {
-                        Ok(topic) => append(broker, ctx, topic, p, &mut charge),
-                        Err(code) => Err(refused(*code)),
-                    },
-                };
-                (index, outcome)
-            })
-            .collect();
-        outcomes.push(TopicOutcome { name, id, partitions });
+        let topic = refusal.map_or_else(|| find_topic(broker, ctx, &data), Err);
+        let partition = |p: PartitionProduceData| {
+            let index = p.index;
+            let outcome = match &topic {
+                Ok(topic) => append(broker, ctx, topic, p, &mut charge),
+                Err(code) => Err(refused(*code)),
+            };
+            at = at.max(outcome.as_ref().ok().and_then(|appended| appended.at));
+            produced(index, outcome)
+        };
+        let partitions = data.partition_data.into_iter().map(partition).collect();
+        topics.push(ProducedTopic { name: data.name.0, topic_id: data.topic_id, partitions });
     }
+    let response = ProduceResponse { topics, ..ProduceResponse::default() };
     if acks == 0 {
-        let failed = outcomes.iter().any(|t| t.partitions.iter().any(|(_, o)| o.is_err()));
+        let failed = response.topics.iter().flat_map(|t| &t.partitions).any(|p| p.error_code != error::NONE);
         return if failed { Err(Close::UnacknowledgedProduceFailed) } else { Ok(Reply::None) };
     }
-    let (version, correlation_id) = (ctx.version, ctx.correlation_id);
-    match last_lane_object(&outcomes) {
-        None => Ok(Reply::Ready(respond(broker, &ctx.listener, correlation_id, version, outcomes)?)),
-        Some(at) => {
-            let (broker, listener) = (broker.clone(), ctx.listener.clone());
-            Ok(Reply::Durable {
-                at,
-                frame: Box::new(move |durable| {
-                    if let Err(ended) = durable {
-                        not_durable(&mut outcomes, &AppendError::LaneEnded(ended));
-                    }
-                    respond(&broker, &listener, correlation_id, version, outcomes).ok()
-                }),
-            })
-        }
-    }
+    let answer = encode(broker, ctx, memory, response)?;
+    Ok(match at {
+        Some(at) => Reply::Durable { at, answer },
+        None => Reply::ready(answer.confirm()),
+    })
 }
 
 /// What holds for every partition of the request. Waits for room in the lane, within the request's time, before anything
@@ -167,7 +138,7 @@ fn append(
 }
 
 fn refused(code: ErrorCode) -> Refused {
-    Refused { code, message: None, records: Vec::new() }
+    Refused { code, failure: None }
 }
 
 fn explain(error: AppendError) -> Refused {
@@ -176,99 +147,40 @@ fn explain(error: AppendError) -> Refused {
         AppendError::Records(_, errors) => errors.into_iter().map(|e| (e.batch_index, e.message)).collect(),
         _ => Vec::new(),
     };
-    Refused { code, message, records }
+    Refused { code, failure: Some(Box::new(Failure { message, records })) }
 }
 
-fn last_lane_object(outcomes: &[TopicOutcome]) -> Option<LaneNumber> {
-    let partitions = outcomes.iter().flat_map(|t| &t.partitions);
-    partitions.filter_map(|(_, o)| o.as_ref().ok()?.at).max()
-}
-
-/// The lane ended first: nothing that this answer waited for is promised (I4: a retriable error).
-fn not_durable(outcomes: &mut [TopicOutcome], error: &AppendError) {
-    for (_, outcome) in outcomes.iter_mut().flat_map(|t| &mut t.partitions) {
-        if outcome.as_ref().is_ok_and(|a| a.at.is_some()) {
-            *outcome = Err(refused(append_error_code(error)));
-        }
-    }
-}
-
-fn respond(
-    broker: &Broker,
-    listener: &str,
-    correlation_id: i32,
-    version: i16,
-    outcomes: Vec<TopicOutcome>,
-) -> Result<Frame, Close> {
-    let mut nodes: BTreeMap<i32, NodeEndpoint> = BTreeMap::new();
-    let mut responses = Vec::with_capacity(outcomes.len());
-    for t in outcomes {
-        let mut partitions = Vec::with_capacity(t.partitions.len());
-        for (index, outcome) in t.partitions {
-            let moved = outcome.as_ref().is_err_and(|r| r.code == ErrorCode::NotLeaderOrFollower);
-            let response = partition_response(version, index, outcome);
-            partitions.push(if moved && version >= CURRENT_LEADER_SINCE {
-                let topic = if version >= 13 { TopicRef::Id(t.id) } else { TopicRef::Name(&t.name) };
-                let hint = leader_hint(&broker.journal.image().inner, listener, topic, index);
-                nodes.extend(node_endpoint(&hint).map(|node| (hint.leader_id, node)));
-                let leader = LeaderIdAndEpoch::default()
-                    .with_leader_id(BrokerId(hint.leader_id))
-                    .with_leader_epoch(hint.leader_epoch);
-                response.with_current_leader(leader)
-            } else {
-                response
-            });
-        }
-        let topic = TopicProduceResponse::default().with_partition_responses(partitions);
-        responses.push(if version >= 13 { topic.with_topic_id(t.id) } else { topic.with_name(t.name) });
-    }
-    let response = ProduceResponse::default()
-        .with_responses(responses)
-        .with_node_endpoints(nodes.into_values().collect());
-    Ok(encode_produce(correlation_id, version, &response)?.into())
-}
-
-fn node_endpoint(hint: &LeaderHint) -> Option<NodeEndpoint> {
-    let (endpoint, rack) = hint.node.as_ref()?;
-    let node = NodeEndpoint::default()
-        .with_node_id(BrokerId(hint.leader_id))
-        .with_host(text(&endpoint.host))
-        .with_port(i32::from(endpoint.port))
-        .with_rack(rack.as_deref().map(text));
-    Some(node)
-}
-
-fn partition_response(
-    version: i16,
-    index: i32,
-    outcome: Result<Appended, Refused>,
-) -> PartitionProduceResponse {
-    let response = PartitionProduceResponse::default().with_index(index);
+fn produced(index: i32, outcome: Result<Appended, Refused>) -> ProducedPartition {
     match outcome {
-        Ok(appended) => {
-            let response = response
-                .with_error_code(error::NONE)
-                .with_base_offset(appended.base_offset)
-                .with_log_append_time_ms(appended.log_append_time_ms);
-            if version >= 5 { response.with_log_start_offset(appended.log_start_offset) } else { response }
-        }
-        Err(refused) => {
-            let response = response
-                .with_error_code(refused.code.code())
-                .with_base_offset(-1)
-                .with_log_append_time_ms(-1);
-            let response = if version >= 5 { response.with_log_start_offset(-1) } else { response };
-            if version < 8 {
-                return response;
-            }
-            let records = refused.records.into_iter().map(|(index, message)| {
-                BatchIndexAndErrorMessage::default()
-                    .with_batch_index(index)
-                    .with_batch_index_error_message(Some(text(&message)))
-            });
-            response
-                .with_record_errors(records.collect())
-                .with_error_message(refused.message.as_deref().map(text))
+        Ok(appended) => ProducedPartition {
+            base_offset: appended.base_offset,
+            log_append_time_ms: appended.log_append_time_ms,
+            log_start_offset: appended.log_start_offset,
+            ..ProducedPartition::error(index, error::NONE)
+        },
+        Err(Refused { code, failure }) => {
+            ProducedPartition { failure, ..ProducedPartition::error(index, code.code()) }
         }
     }
+}
+
+fn encode(
+    broker: &Broker,
+    ctx: &RequestContext,
+    memory: &mut BytesMut,
+    mut response: ProduceResponse,
+) -> Result<Encoded, Close> {
+    let moved = ErrorCode::NotLeaderOrFollower.code();
+    let mut leaders = LeadersTold::default();
+    for topic in &mut response.topics {
+        let named =
+            if ctx.version >= 13 { TopicRef::Id(topic.topic_id) } else { TopicRef::Name(&topic.name) };
+        for partition in topic.partitions.iter_mut().filter(|p| p.error_code == moved) {
+            let image = broker.journal.image();
+            partition.current_leader =
+                Some(leaders.tell(&image.inner, &ctx.listener, named, partition.index));
+        }
+    }
+    response.node_endpoints = leaders.endpoints();
+    Ok(produce_response::encode(memory, ctx.correlation_id, ctx.version, &response)?)
 }

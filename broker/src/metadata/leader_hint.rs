@@ -1,5 +1,8 @@
 //! Who leads instead: told beside an error that says "not here", so that a client need not ask for metadata first (KIP-951).
 
+use std::collections::BTreeMap;
+
+use protocol::primitives::{LeaderIdAndEpoch, NodeEndpoint};
 use uuid::Uuid;
 
 use super::{Endpoint, MetadataImage, Places, TopicImage};
@@ -14,18 +17,44 @@ pub enum TopicRef<'a> {
 }
 
 /// The leader of a partition, as this image knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeaderHint {
+struct LeaderHint {
     /// Its node id; -1: nobody, or not known.
-    pub leader_id: i32,
+    leader_id: i32,
     /// Its epoch; -1: not known.
-    pub leader_epoch: i32,
+    leader_epoch: i32,
     /// Where it is on the listener that was asked, and its rack.
-    pub node: Option<(Endpoint, Option<String>)>,
+    node: Option<(Endpoint, Option<String>)>,
+}
+
+/// The leaders that an answer names, and where each of them is.
+#[derive(Debug, Default)]
+pub struct LeadersTold(BTreeMap<i32, NodeEndpoint>);
+
+impl LeadersTold {
+    /// Who leads a partition instead.
+    pub fn tell(
+        &mut self,
+        image: &MetadataImage,
+        listener: &str,
+        topic: TopicRef<'_>,
+        index: i32,
+    ) -> LeaderIdAndEpoch {
+        let LeaderHint { leader_id, leader_epoch, node } = leader_hint(image, listener, topic, index);
+        if let Some((Endpoint { host, port, .. }, rack)) = node {
+            let node = NodeEndpoint { node_id: leader_id, host, port: i32::from(port), rack };
+            self.0.insert(leader_id, node);
+        }
+        LeaderIdAndEpoch { leader_id, leader_epoch }
+    }
+
+    /// Where they are, each once.
+    pub fn endpoints(self) -> Vec<NodeEndpoint> {
+        self.0.into_values().collect()
+    }
 }
 
 /// The hint for one partition (`KafkaApis.getCurrentLeader`).
-pub fn leader_hint(image: &MetadataImage, listener: &str, topic: TopicRef<'_>, index: i32) -> LeaderHint {
+fn leader_hint(image: &MetadataImage, listener: &str, topic: TopicRef<'_>, index: i32) -> LeaderHint {
     let unknown = LeaderHint { leader_id: -1, leader_epoch: -1, node: None };
     let topic: Option<&TopicImage> = match topic {
         TopicRef::Name(name) => image.topic(name).map(|t| &**t),

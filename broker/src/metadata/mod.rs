@@ -30,7 +30,7 @@ pub const LEVEL_MAX: u16 = 4;
 pub const ADOPTION_LEVEL: u16 = 4;
 
 pub use image::{BrokerRegistration, Endpoint, MetadataImage, PartitionImage, TopicChange, TopicImage};
-pub use leader_hint::{LeaderHint, TopicRef, leader_hint};
+pub use leader_hint::{LeadersTold, TopicRef};
 pub use placement::{Placement, Places};
 pub use quota::{QuotaEntity, QuotaEntityType};
 pub use record::{ConfigResource, MetadataRecord};

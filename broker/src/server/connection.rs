@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use protocol::StrBytes;
 use s3stream::budget::{ByteSemaphore, Class, Permit};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -32,6 +32,8 @@ pub struct Connection {
     pub software: Option<(StrBytes, StrBytes)>,
     /// What its sessionless fetches look at.
     pub fetch: Arc<ConnectionFetch>,
+    /// Where answers to produces are written, one behind the other.
+    pub answers: BytesMut,
 }
 
 impl Connection {
@@ -43,6 +45,7 @@ impl Connection {
             listener,
             software: None,
             fetch: Arc::new(ConnectionFetch::default()),
+            answers: BytesMut::new(),
         }
     }
 }
@@ -186,7 +189,7 @@ struct Outgoing {
 impl Outgoing {
     fn new(frame: Frame, charge: Permit) -> Outgoing {
         let Frame { parts, charge: pinned } = frame;
-        Outgoing { parts, pinned: pinned.into_iter().collect(), queued: vec![charge] }
+        Outgoing { parts: parts.into_vec(), pinned: pinned.into_iter().collect(), queued: vec![charge] }
     }
 
     fn add(&mut self, frame: Frame, charge: Permit) {
@@ -325,7 +328,7 @@ mod tests {
         let memory: Arc<[u8]> = (0..1 << 20).map(|at| (at / 5) as u8).collect::<Vec<u8>>().into();
         let slice = Bytes::from_owner(memory.clone()).slice(1_000..101_000);
         let outgoing = Outgoing::new(
-            Frame { parts: vec![Bytes::from_static(b"head"), slice], charge: None },
+            Frame { parts: [Bytes::from_static(b"head"), slice].into_iter().collect(), charge: None },
             responses.try_acquire(1).unwrap(),
         );
         let (mut writer, mut reader) = tokio::io::duplex(64);

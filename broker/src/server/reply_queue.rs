@@ -6,10 +6,15 @@
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use protocol::produce_response::Encoded;
 use s3stream::budget::Permit;
 use s3stream::ids::LaneNumber;
 use s3stream::wal::{Lane, LaneEnded};
+use smallvec::{SmallVec, smallvec};
 use tokio::sync::mpsc;
+
+use crate::error::append_error_code;
+use crate::partition::append::AppendError;
 
 /// Requests of one connection that may be unanswered. librdkafka pipelines without a limit of its own.
 pub const REPLIES_MAX: usize = 1_024;
@@ -17,20 +22,17 @@ pub const REPLIES_MAX: usize = 1_024;
 /// A whole answer, length prefix included, as slices to be written one after another.
 #[derive(Debug, Default)]
 pub struct Frame {
-    /// The slices.
-    pub parts: Vec<Bytes>,
+    /// The slices. Most answers are one.
+    pub parts: SmallVec<[Bytes; 1]>,
     /// Charge of what they pin; given back when they are written.
     pub charge: Option<Permit>,
 }
 
 impl From<Bytes> for Frame {
     fn from(bytes: Bytes) -> Frame {
-        Frame { parts: vec![bytes], charge: None }
+        Frame { parts: smallvec![bytes], charge: None }
     }
 }
-
-/// Shapes the answer once it is known whether the lane object became durable.
-pub type ShapeFrame = Box<dyn FnOnce(Result<(), LaneEnded>) -> Option<Frame> + Send>;
 
 /// What a handler returns when its request has taken effect in order.
 pub enum Reply {
@@ -38,13 +40,12 @@ pub enum Reply {
     None,
     /// The answer is there.
     Ready(Frame),
-    /// The answer may leave when lane object `at`, and with it every earlier one, is durable (I1). No frame: the
-    /// connection is closed instead.
+    /// The answer may leave when lane object `at`, and with it every earlier one, is durable (I1).
     Durable {
         /// The last lane object that the request touched.
         at: LaneNumber,
-        /// The answer.
-        frame: ShapeFrame,
+        /// The answer, revoked if the lane ends first.
+        answer: Encoded,
     },
     /// The answer comes when this resolves; None closes the connection.
     Parked(BoxFuture<'static, Option<Frame>>),
@@ -91,7 +92,7 @@ pub async fn resolve(reply: Reply, lane: &Lane) -> Option<Frame> {
     match reply {
         Reply::None => Some(Frame::default()),
         Reply::Ready(frame) => Some(frame),
-        Reply::Durable { at, frame } => frame(lane.wait_durable(at).await),
+        Reply::Durable { at, answer } => Some(outcome_of(answer, lane.wait_durable(at).await)),
         Reply::Parked(answer) => answer.await,
     }
 }
@@ -101,10 +102,19 @@ pub fn resolve_now(reply: Reply, lane: &Lane) -> Result<Option<Frame>, Reply> {
     match reply {
         Reply::None => Ok(Some(Frame::default())),
         Reply::Ready(frame) => Ok(Some(frame)),
-        Reply::Durable { at, frame } => match lane.outcome(at) {
-            Some(outcome) => Ok(frame(outcome)),
-            None => Err(Reply::Durable { at, frame }),
+        Reply::Durable { at, answer } => match lane.outcome(at) {
+            Some(outcome) => Ok(Some(outcome_of(answer, outcome))),
+            None => Err(Reply::Durable { at, answer }),
         },
         Reply::Parked(answer) => Err(Reply::Parked(answer)),
     }
+}
+
+/// Where the lane ended first, nothing that the answer waited for is promised (I4: a retriable error).
+fn outcome_of(answer: Encoded, durable: Result<(), LaneEnded>) -> Frame {
+    let bytes = match durable {
+        Ok(()) => answer.confirm(),
+        Err(ended) => answer.revoke(append_error_code(&AppendError::LaneEnded(ended)).code()),
+    };
+    bytes.into()
 }
