@@ -36,6 +36,7 @@ pub const E2E: &[Aim] = &[
     ("produce.throughput", AtLeast(1.5), Some(ON_DIRECTORY)),
     ("produce.cpu", AtMost(0.334), None),
     ("produce_16k.cpu_requests", AtMost(0.334), None),
+    ("produce_16k.cpu_besides_store", Within(10.0), Some(ON_DIRECTORY)),
     ("small.cpu_requests", AtMost(0.1), None),
     ("replay.throughput", AtLeast(1.3), None),
     ("replay.cpu", AtMost(0.5), None),

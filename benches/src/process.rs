@@ -127,12 +127,39 @@ fn guard(pid: u32) -> Result<Child> {
 /// Resolution: 10 ms.
 pub fn cpu_time(pid: u32) -> Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("pid {pid}"))?;
-    // The command name may hold spaces and brackets; fields are counted after its closing bracket.
-    let after = stat.rsplit_once(')').ok_or_else(|| anyhow!("unreadable stat of {pid}"))?.1;
-    let mut fields = after.split_whitespace().skip(11);
-    let mut tick = || -> Result<u64> { Ok(fields.next().context("stat ends early")?.parse()?) };
-    let ticks = tick()? + tick()?;
-    Ok(Duration::from_millis(ticks * 1000 / USER_HZ))
+    Ok(Stat::parse(&stat).with_context(|| format!("unreadable stat of {pid}"))?.cpu)
+}
+
+/// CPU time of those threads of a process that have this name and have not ended. None if there is none.
+pub fn cpu_time_of_threads(pid: u32, name: &str) -> Result<Option<Duration>> {
+    let mut used = None;
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("pid {pid}"))? {
+        // One that ends meanwhile is gone.
+        let Ok(stat) = std::fs::read_to_string(thread?.path().join("stat")) else { continue };
+        let stat = Stat::parse(&stat).with_context(|| format!("unreadable stat of a thread of {pid}"))?;
+        if stat.name == name {
+            used = Some(used.unwrap_or(Duration::ZERO) + stat.cpu);
+        }
+    }
+    Ok(used)
+}
+
+/// What a `stat` file of `/proc` says of a process or a thread.
+struct Stat<'a> {
+    name: &'a str,
+    cpu: Duration,
+}
+
+impl Stat<'_> {
+    fn parse(stat: &str) -> Option<Stat<'_>> {
+        // The name may hold spaces and brackets; fields are counted after its closing bracket.
+        let (before, after) = stat.rsplit_once(')')?;
+        let name = before.split_once('(')?.1;
+        let mut fields = after.split_whitespace().skip(11);
+        let mut ticks = || fields.next()?.parse::<u64>().ok();
+        let cpu = Duration::from_millis((ticks()? + ticks()?) * 1000 / USER_HZ);
+        Some(Stat { name, cpu })
+    }
 }
 
 /// Resident memory of a process, in bytes.
@@ -215,6 +242,9 @@ mod tests {
             x = std::hint::black_box(x.wrapping_mul(3));
         }
         assert!(cpu_time(std::process::id()).unwrap() > before);
+        let this = std::fs::read_to_string("/proc/thread-self/comm").unwrap();
+        assert!(cpu_time_of_threads(std::process::id(), this.trim_end()).unwrap() > Some(Duration::ZERO));
+        assert_eq!(cpu_time_of_threads(std::process::id(), "nobody").unwrap(), None);
         let memory = resident(std::process::id()).unwrap();
         assert!(memory.now > 0 && memory.peak >= memory.now / 2);
     }

@@ -147,6 +147,14 @@ impl Run<'_> {
                 broker.as_secs_f64() * 1e3 / requests as f64,
             ));
         }
+        if let Some((broker, directory)) = cpu.broker.zip(cpu.directory) {
+            figures.push(figure(
+                format!("{key}.cpu_besides_store"),
+                format!("{label}, broker CPU besides its store's"),
+                "µs/request",
+                broker.saturating_sub(directory).as_secs_f64() * 1e6 / requests as f64,
+            ));
+        }
         Ok(figures)
     }
 }
@@ -154,6 +162,7 @@ impl Run<'_> {
 /// CPU time of broker and store over a stretch of work.
 pub struct CpuMeter {
     broker: Option<Duration>,
+    directory: Option<Duration>,
     store: Option<Duration>,
 }
 
@@ -162,6 +171,8 @@ pub struct CpuMeter {
 pub struct CpuUsed {
     /// The broker's CPU time, where its process id is known.
     pub broker: Option<Duration>,
+    /// Of that what its directory took, where it has one and tells.
+    pub directory: Option<Duration>,
     /// The store's, where it is a process of its own.
     pub store: Option<Duration>,
 }
@@ -183,14 +194,19 @@ impl CpuUsed {
 impl CpuMeter {
     /// Begins a stretch.
     pub fn start(peer: &Peer) -> Result<CpuMeter> {
-        Ok(CpuMeter { broker: peer.broker_cpu()?, store: peer.store_cpu()? })
+        Ok(CpuMeter {
+            broker: peer.broker_cpu()?,
+            directory: peer.directory_cpu()?,
+            store: peer.store_cpu()?,
+        })
     }
 
     /// Ends it.
     pub fn stop(self, peer: &Peer) -> Result<CpuUsed> {
-        let used = |now: Option<Duration>, then| now.zip(then).map(|(now, then)| now - then);
+        let used = |now: Option<Duration>, then| now.zip(then).and_then(|(now, then)| now.checked_sub(then));
         Ok(CpuUsed {
             broker: used(peer.broker_cpu()?, self.broker),
+            directory: used(peer.directory_cpu()?, self.directory),
             store: used(peer.store_cpu()?, self.store),
         })
     }

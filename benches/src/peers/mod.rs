@@ -25,6 +25,8 @@ pub mod tansu;
 const START: Duration = Duration::from_secs(120);
 /// The bucket of those who have one.
 pub const BUCKET: &str = "bench";
+/// What those of Aquifer's threads are called that write to a directory and read from it.
+const DIRECTORY_THREADS: &str = "directory-store";
 /// What fetches and compiles MinIO and Apache Kafka.
 const PREPARE: &str = "tests/interop/run --prepare";
 
@@ -238,6 +240,12 @@ impl Peer {
     /// CPU time of the broker so far, the store's apart, where its process id is known.
     pub fn broker_cpu(&self) -> Result<Option<Duration>> {
         self.pid()?.map(process::cpu_time).transpose()
+    }
+
+    /// CPU time of the broker's threads that do the work of a directory, where it has such.
+    pub fn directory_cpu(&self) -> Result<Option<Duration>> {
+        let of_threads = |pid| process::cpu_time_of_threads(pid, DIRECTORY_THREADS);
+        Ok(self.pid()?.map(of_threads).transpose()?.flatten())
     }
 
     /// CPU time of the store process so far, where there is one.
