@@ -24,6 +24,8 @@ const WARM_UP: &str = "replay-warm-up";
 pub const PARTITIONS: i32 = 8;
 /// Readers at once.
 const READERS: usize = 4;
+/// Theirs beside the tail: the largest value of `nice`.
+const LEAST_PRIORITY: i32 = 19;
 /// Of a measurement that is none where only root may drop the page cache.
 const NOT_COLD: &str =
     "the page cache cannot be dropped, so nothing is cold: run it as root, or without this step";
@@ -312,6 +314,8 @@ fn told(key: &str, label: &str, taken: &Taken) -> Vec<Figure> {
 }
 
 fn again_and_again(rig: &Rig<'_>, stop: &AtomicBool, read: &AtomicU64) -> Result<()> {
+    // Linux: of this thread, and of those that its client starts.
+    rustix::process::setpriority_process(None, LEAST_PRIORITY).context("give way to the tail's clients")?;
     while !stop.load(Ordering::Relaxed) {
         let all = records(rig.plan.size_mib);
         let replayed =
