@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use super::text;
 use crate::broker::Broker;
-use crate::coordinator::OFFSETS_TOPIC;
+use crate::coordinator::is_internal;
 use crate::dispatch::{Close, RequestContext};
 use crate::error::append_error_code;
 use crate::metadata::{LeaderHint, TopicRef, leader_hint};
@@ -137,7 +137,7 @@ fn find_topic(
     } else {
         table.topic(&data.name).ok_or(ErrorCode::UnknownTopicOrPartition)?
     };
-    if &*topic.name == OFFSETS_TOPIC && ctx.client_id() != ADMIN_CLIENT_ID {
+    if is_internal(&topic.name) && ctx.client_id() != ADMIN_CLIENT_ID {
         return Err(ErrorCode::InvalidTopicException);
     }
     Ok(topic.clone())
