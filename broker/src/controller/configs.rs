@@ -20,6 +20,9 @@ use crate::metadata::{ConfigResource, MetadataImage, MetadataRecord};
 /// Kafka's `ConfigResource.Type.BROKER_LOGGER`: not stored, so no [`ConfigResource`].
 pub const BROKER_LOGGER: i8 = 8;
 
+/// The longest value, that also fits a string of the wire before flexible versions (`ConfigurationControlManager`).
+const VALUE_BYTES_MAX: usize = i16::MAX as usize;
+
 /// What is done to a key (`AlterConfigOp.OpType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i8)]
@@ -167,6 +170,12 @@ impl Judge<'_> {
     /// Judges what a resource would have, and gives the records that make it so.
     fn altered(&self, resource: ConfigResource, name: &str, after: Layer) -> Result<Altered, Refused> {
         let before = self.stored(resource, name);
+        if after.iter().any(|(key, value)| value.len() > VALUE_BYTES_MAX && before.get(key) != Some(value)) {
+            return Err(invalid_config(format!(
+                "The configuration value cannot be added because it exceeds the maximum value size of {VALUE_BYTES_MAX} \
+                 bytes."
+            )));
+        }
         match resource {
             ConfigResource::Topic => {
                 if name.is_empty() {

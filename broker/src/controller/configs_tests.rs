@@ -163,6 +163,19 @@ fn lists_are_added_to_and_taken_from_beginning_with_the_default() {
 }
 
 #[test]
+fn a_value_that_grew_too_long_is_refused() {
+    let mut rig = Rig::new();
+    rig.create("t", 1);
+    let replicas = |n: usize| (0..n).map(|p| format!("{p}:1")).collect::<Vec<_>>().join(",");
+    let key = "leader.replication.throttled.replicas";
+    assert_eq!(rig.alter(T, "t", vec![set(key, &replicas(4_000))]), Ok(()));
+    let grown = rig.alter(T, "t", vec![change(key, Operation::Append, Some(&replicas(6_000)))]);
+    let why =
+        "The configuration value cannot be added because it exceeds the maximum value size of 32767 bytes.";
+    assert_eq!(grown, expected(Err((ErrorCode::InvalidConfig, why))));
+}
+
+#[test]
 fn changes_of_brokers_are_answered_as_kafka_answers_them() {
     let mut rig = Rig::new();
     use ErrorCode::*;
