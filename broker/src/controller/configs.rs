@@ -188,7 +188,10 @@ impl Judge<'_> {
                     return Err(Refused::new(ErrorCode::UnknownTopicOrPartition, why));
                 }
             }
-            ConfigResource::Broker => check_broker(&after, &before, !name.is_empty())?,
+            ConfigResource::Broker => {
+                check_broker(&after, &before, !name.is_empty())?;
+                check_together(self.values, &after)?;
+            }
             ConfigResource::Group => {
                 if name.is_empty() {
                     return Err(invalid_request("Default group resources are not allowed."));
@@ -338,6 +341,38 @@ fn check_broker(after: &Layer, before: &Layer, of_one_broker: bool) -> Result<()
             None => matches!(scope(name), Some(Scope::PerBroker)),
         }
     })
+}
+
+/// What the values of a broker must be together and beyond their types (`KafkaConfig.validateValues`,
+/// `SocketServer.ListenerConnectionQuota`). Most of it keeps administrators from locking everybody out, themselves included.
+fn check_together(values: &Values, after: &Layer) -> Result<(), Refused> {
+    let number = |name: &str| -> Option<i64> { after.get(name)?.trim().parse().ok() };
+    let text = |name: &str| after.get(name).map_or(values.string(name), String::as_str).trim();
+    let required = |why: &str| Err(invalid_request(format!("requirement failed: {why}")));
+    if number("log.roll.ms").is_some_and(|ms| ms < 1) {
+        return required("log.roll.ms must be greater than or equal to 1");
+    }
+    if number("log.roll.jitter.ms").is_some_and(|ms| ms < 0) {
+        return required("log.roll.jitter.ms must be greater than or equal to 0");
+    }
+    if number("log.retention.ms") == Some(0) {
+        return required("log.retention.ms must be unlimited (-1) or, greater than or equal to 1");
+    }
+    if number("max.connections.per.ip") == Some(0) && text("max.connections.per.ip.overrides").is_empty() {
+        return required(
+            "max.connections.per.ip can be set to zero only if max.connections.per.ip.overrides property is set.",
+        );
+    }
+    for (name, value) in after.iter().filter(|(_, value)| value.trim() == "0") {
+        let key = keys::of_listener(name).map_or(name.as_str(), |(_, key)| key);
+        if matches!(key, "max.connections" | "max.connection.creation.rate") {
+            return Err(invalid_request(format!(
+                "Invalid value org.apache.kafka.common.config.ConfigException: Invalid {key} {value} for configuration Invalid \
+                 dynamic configuration"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn invalid_request(why: impl Into<String>) -> Refused {

@@ -264,6 +264,46 @@ fn changes_of_brokers_are_answered_as_kafka_answers_them() {
             )),
         ),
         ("0", set("listener.name.plaintext.ssl.keystore.type", "PEM"), OK),
+        ("", set("log.retention.ms", "-1"), OK),
+        (
+            "",
+            set("log.retention.ms", "0"),
+            Err((
+                InvalidRequest,
+                "requirement failed: log.retention.ms must be unlimited (-1) or, greater than or equal to 1",
+            )),
+        ),
+        (
+            "0",
+            set("log.roll.ms", "0"),
+            Err((InvalidRequest, "requirement failed: log.roll.ms must be greater than or equal to 1")),
+        ),
+        (
+            "0",
+            set("max.connections.per.ip", "0"),
+            Err((
+                InvalidRequest,
+                "requirement failed: max.connections.per.ip can be set to zero only if max.connections.per.ip.overrides \
+                 property is set.",
+            )),
+        ),
+        (
+            "0",
+            set("max.connections", "0"),
+            Err((
+                InvalidRequest,
+                "Invalid value org.apache.kafka.common.config.ConfigException: Invalid max.connections 0 for configuration \
+                 Invalid dynamic configuration",
+            )),
+        ),
+        (
+            "0",
+            set("max.connections", "-1"),
+            Err((
+                InvalidRequest,
+                "Invalid value -1 for configuration max.connections: Value must be at least 0",
+            )),
+        ),
         (
             "99",
             set("message.max.bytes", "5"),
@@ -281,7 +321,7 @@ fn changes_of_brokers_are_answered_as_kafka_answers_them() {
     }
     let stored = rig.stored(ConfigResource::Broker, "");
     let names: Vec<&str> = stored.iter().map(|(k, _)| k.as_str()).collect();
-    assert_eq!(names, ["listener.name.plaintext.max.connections", "max.connections"]);
+    assert_eq!(names, ["listener.name.plaintext.max.connections", "log.retention.ms", "max.connections"]);
     assert_eq!(
         rig.alter(B, "0", vec![set("max.connections.per.ip.overrides", "x")]).unwrap_err().0,
         InvalidRequest
