@@ -114,9 +114,7 @@ fn appended(bytes: Bytes, codec: &str) {
         let records = batch.records(DECOMPRESSED_BYTES_MAX).expect("what was validated can be read");
         records
             .map(|r| r.expect("every record was read"))
-            .map(|r| {
-                (r.timestamp, r.key.clone(), r.value.clone(), r.headers.iter().collect::<Vec<_>>())
-            })
+            .map(|r| (r.timestamp, r.key.clone(), r.value.clone(), r.headers.iter().collect::<Vec<_>>()))
             .collect()
     };
     let kept = all(&validated.batch);
