@@ -104,7 +104,7 @@ async fn answer(
         max_bytes: max_bytes.max(0) as usize,
     };
     let read_committed = request.isolation_level == READ_COMMITTED;
-    let listed = take_request(broker, ctx, &mut slots, request);
+    let listed = take_request(broker, ctx, &mut slots, scope, request);
     if scope == Scope::All {
         slots.retain(&listed);
     }
@@ -127,18 +127,15 @@ async fn answer(
     encode(ctx, response, charge)
 }
 
-/// Folds the request into the slots; gives the slots it listed, in order.
+/// Folds the request into the slots; gives the slots it listed, in order, of which a session may have forgotten some.
 fn take_request(
     broker: &Broker,
     ctx: &RequestContext,
     slots: &mut FetchSlots,
+    scope: Scope,
     request: FetchRequest,
 ) -> Vec<u32> {
     let table = broker.partitions.load();
-    for topic in request.forgotten_topics_data {
-        let key = topic_key(ctx, &topic.topic.0, topic.topic_id);
-        topic.partitions.iter().for_each(|index| slots.remove(&key, *index));
-    }
     let mut listed = Vec::new();
     for topic in request.topics {
         let key = topic_key(ctx, &topic.topic.0, topic.topic_id);
@@ -152,6 +149,13 @@ fn take_request(
                 leader_epoch: if ctx.version >= 9 { p.current_leader_epoch.max(-1) } else { -1 },
             };
             listed.push(slots.update(wanted, &table));
+        }
+    }
+    // Last (`FetchSession.update`), and of a session alone: what is listed in full is all there is.
+    if scope == Scope::Changed {
+        for topic in request.forgotten_topics_data {
+            let key = topic_key(ctx, &topic.topic.0, topic.topic_id);
+            topic.partitions.iter().for_each(|index| slots.remove(&key, *index));
         }
     }
     listed

@@ -89,6 +89,14 @@ fn a_fetch_session_tells_what_is_new_and_ends_with_its_last_partition() {
 }
 
 #[test]
+fn what_a_request_lists_and_forgets_is_forgotten() {
+    let topic = id_of(&topic("forgotten", 2, &[]));
+    let id = fetch_by_id(&Session { id: 0, epoch: 0 }, topic, &[1], &[]).session_id;
+    let both = fetch_by_id(&Session { id, epoch: 1 }, topic, &[0], &[0]);
+    assert_eq!((both.session_id, told(&both)), (id, (0, vec![])));
+}
+
+#[test]
 fn a_fetch_session_may_begin_with_nothing() {
     let topic = id_of(&topic("empty-session", 1, &[]));
     let first = fetch_by_id(&Session { id: 0, epoch: 0 }, topic, &[], &[]);
