@@ -358,6 +358,12 @@ fn check_together(values: &Values, after: &Layer) -> Result<(), Refused> {
     if number("log.retention.ms") == Some(0) {
         return required("log.retention.ms must be unlimited (-1) or, greater than or equal to 1");
     }
+    let cleaners = ["log.cleaner.dedupe.buffer.size", "log.cleaner.threads"];
+    let [bytes, threads]: [i64; 2] = cleaners.map(|name| text(name).parse().unwrap_or_default());
+    let of_each = bytes.checked_div(threads).unwrap_or_default();
+    if cleaners.iter().any(|name| after.contains_key(*name)) && of_each <= 1 << 20 {
+        return required("log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.");
+    }
     if number("max.connections.per.ip") == Some(0) && text("max.connections.per.ip.overrides").is_empty() {
         return required(
             "max.connections.per.ip can be set to zero only if max.connections.per.ip.overrides property is set.",

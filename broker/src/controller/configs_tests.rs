@@ -280,6 +280,15 @@ fn changes_of_brokers_are_answered_as_kafka_answers_them() {
         ),
         (
             "0",
+            set("log.cleaner.dedupe.buffer.size", "1048576"),
+            Err((
+                InvalidRequest,
+                "requirement failed: log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.",
+            )),
+        ),
+        ("", set("log.cleaner.dedupe.buffer.size", "1048577"), OK),
+        (
+            "0",
             set("max.connections.per.ip", "0"),
             Err((
                 InvalidRequest,
@@ -321,7 +330,13 @@ fn changes_of_brokers_are_answered_as_kafka_answers_them() {
     }
     let stored = rig.stored(ConfigResource::Broker, "");
     let names: Vec<&str> = stored.iter().map(|(k, _)| k.as_str()).collect();
-    assert_eq!(names, ["listener.name.plaintext.max.connections", "log.retention.ms", "max.connections"]);
+    let kept = [
+        "listener.name.plaintext.max.connections",
+        "log.cleaner.dedupe.buffer.size",
+        "log.retention.ms",
+        "max.connections",
+    ];
+    assert_eq!(names, kept);
     assert_eq!(
         rig.alter(B, "0", vec![set("max.connections.per.ip.overrides", "x")]).unwrap_err().0,
         InvalidRequest
