@@ -209,7 +209,7 @@ pub async fn start(
         history,
         partitions: ArcSwap::from_pointee(PartitionTable::default()),
         topic_changes: TopicChanges::default(),
-        sessions: SessionCache::default(),
+        sessions: SessionCache::new(config.values.int("max.incremental.fetch.session.cache.slots") as usize),
         producer_ids: ProducerIds::default(),
         free_space: Arc::new(FreeSpace::default()),
         live,

@@ -63,8 +63,7 @@ pub fn decode_request_header(frame: &mut Bytes) -> Result<RequestHeader, DecodeE
                     remaining: rest.len(),
                 });
             }
-            let text = StrBytes::from_utf8(rest.split_to(bytes));
-            Some(text.map_err(|error| DecodeError::Malformed { reason: error.to_string() })?)
+            Some(lenient_text(rest.split_to(bytes)))
         }
     };
     if api.request_header_version(api_version) >= 2 {
@@ -72,6 +71,12 @@ pub fn decode_request_header(frame: &mut Bytes) -> Result<RequestHeader, DecodeE
     }
     *frame = rest;
     Ok(RequestHeader { api_key, api_version, correlation_id, client_id })
+}
+
+/// What is not UTF-8 is replaced, as Java's strings do: clients name themselves in any encoding.
+fn lenient_text(bytes: Bytes) -> StrBytes {
+    StrBytes::from_utf8(bytes.clone())
+        .unwrap_or_else(|_| StrBytes::from_string(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// No tagged field of the header is known to us (nor to Kafka 4.3); they are stepped over without being kept.

@@ -42,6 +42,22 @@ fn produce_records_are_a_slice_of_the_frame() {
 }
 
 #[test]
+fn a_client_may_name_itself_in_any_encoding() {
+    let name = b"Z\xfcrich";
+    let mut frame = BytesMut::new();
+    frame.put_i16(ApiKey::Metadata as i16);
+    frame.put_i16(1);
+    frame.put_i32(77);
+    frame.put_i16(name.len() as i16);
+    frame.put_slice(name);
+    frame.put_i32(0);
+    let mut body = frame.freeze();
+    let header = decode_request_header(&mut body).unwrap();
+    assert_eq!(header.client_id.as_deref(), Some("Z\u{fffd}rich"));
+    assert_eq!(body.len(), 4);
+}
+
+#[test]
 fn versions_outside_the_table_are_refused_before_the_body_is_read() {
     for version in [-1, 0, 2, 14] {
         let refused = DecodeError::UnsupportedVersion { key: 0, version };

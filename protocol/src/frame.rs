@@ -98,10 +98,7 @@ impl FrameHead {
         let length = i32::from_be_bytes([l0, l1, l2, l3]);
         let api_key = i16::from_be_bytes([k0, k1]);
         let api_version = i16::from_be_bytes([v0, v1]);
-        let body_bytes = usize::try_from(length).unwrap_or(0);
-        if body_bytes < BODY_BYTES_MIN {
-            return Err(FrameError::TooShort { length });
-        }
+        let body_bytes = FrameHead::check_length([l0, l1, l2, l3])?;
         let api = api::find(api_key).filter(|api| api.served).ok_or(FrameError::NotServed { api_key })?;
         if !authenticated && !api.before_authentication {
             return Err(FrameError::BeforeAuthentication { api_key });
@@ -111,6 +108,16 @@ impl FrameHead {
             return Err(FrameError::TooLong { length, bytes_max, api_key });
         }
         Ok(FrameHead { body_bytes, api_key, api_version })
+    }
+
+    /// The length that a frame's first four bytes state, if a request can be that short: what follows need not
+    /// be waited for otherwise.
+    pub fn check_length(first: [u8; LENGTH_BYTES]) -> Result<usize, FrameError> {
+        let length = i32::from_be_bytes(first);
+        match usize::try_from(length) {
+            Ok(bytes) if bytes >= BODY_BYTES_MIN => Ok(bytes),
+            _ => Err(FrameError::TooShort { length }),
+        }
     }
 
     /// The row of the table; frames that parsed have one.

@@ -183,8 +183,10 @@ impl BatchError {
     /// What Kafka answers (the classes named at the variants, and `LogValidator`).
     pub fn error_code(&self) -> ErrorCode {
         match self {
+            // What is not there whole is no batch (`ByteBufferLogInputStream.nextBatch`).
             BatchError::Empty
-            | BatchError::BadMagic { .. }
+            | BatchError::Truncated { .. }
+            | BatchError::BadMagic { magic: 0..=MAGIC_V2 }
             | BatchError::MoreThanOneBatch { .. }
             | BatchError::BaseOffsetFromClient { .. }
             | BatchError::BadCount { .. }
@@ -194,7 +196,7 @@ impl BatchError {
             | BatchError::TransactionalWithoutProducer
             | BatchError::Record { .. }
             | BatchError::TrailingBytes { .. } => ErrorCode::InvalidRecord,
-            BatchError::Truncated { .. } | BatchError::BadLength { .. } | BatchError::BadCrc { .. } => {
+            BatchError::BadMagic { .. } | BatchError::BadLength { .. } | BatchError::BadCrc { .. } => {
                 ErrorCode::CorruptMessage
             }
             BatchError::UnknownCompression { .. } => ErrorCode::CorruptMessage,

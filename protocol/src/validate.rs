@@ -5,8 +5,8 @@
 //!
 //! First [`validate_for_produce`], from the header and the CRC alone (`ProduceRequest.validateRecords`,
 //! `UnifiedLog.analyzeAndValidateRecords`, `LogValidator.validateBatch`, in this order). Then, for topics
-//! that need it, [`validate_records`] reads every record (`LogValidator.validateRecord`). Where Kafka
-//! rewrites a batch whose inner offsets are not 0..n-1, we refuse it: no client since 2017 sends one.
+//! that need it, [`validate_records`] reads every record (`LogValidator.validateRecord`). A batch whose inner
+//! offsets are not 0..n-1 is not refused but told, to be rewritten.
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -100,6 +100,10 @@ pub struct RecordFacts {
     pub max_timestamp: i64,
     /// Which record has it: the first of equals, relative to the base offset.
     pub offset_delta_of_max_timestamp: i32,
+    /// Inner offsets are 0..n-1. Some clients leave them all at 0; the log must not, or several records would
+    /// have one offset (`LogValidator.validateMessagesAndAssignOffsetsCompressed`; Kafka itself keeps those of
+    /// batches that are not compressed).
+    pub offsets_count_up: bool,
     /// Bytes of the records, decompressed.
     pub decompressed_bytes: usize,
 }
@@ -147,13 +151,14 @@ impl InvalidRecords {
     }
 }
 
-/// Reads every record of a batch that [`validate_for_produce`] took: inner offsets are 0..n-1, compacted
-/// topics have keys, timestamps lie within the topic's bounds.
+/// Reads every record of a batch that [`validate_for_produce`] took: compacted topics have keys, timestamps lie
+/// within the topic's bounds.
 pub fn validate_records(batch: &Batch, rules: &RecordRules) -> Result<RecordFacts, InvalidRecords> {
     let mut records = batch.records(rules.decompressed_bytes_max)?;
     let mut facts = RecordFacts {
         max_timestamp: NO_TIMESTAMP,
         offset_delta_of_max_timestamp: 0,
+        offsets_count_up: true,
         decompressed_bytes: records.body_bytes(),
     };
     let mut errors = Vec::new();
@@ -165,20 +170,22 @@ pub fn validate_records(batch: &Batch, rules: &RecordRules) -> Result<RecordFact
                 errors.push(RecordError { batch_index: index, message });
             }
         };
-        if record.offset_delta != index {
-            refuse(format!("Record {index} of the batch has offset delta {}", record.offset_delta));
-        } else if rules.compacted && record.key.is_none() {
+        facts.offsets_count_up &= record.offset_delta == index;
+        if rules.compacted && record.key.is_none() {
             refuse("Compacted topic cannot accept message without key".to_string());
         } else if !timestamp_is_within(record.timestamp, rules) {
             invalid_timestamp = true;
             refuse(format!(
-                "Timestamp {} is out of range: the broker's clock says {}, {} ms before and {} ms after are accepted",
-                record.timestamp, rules.now_ms, rules.timestamp_before_max_ms, rules.timestamp_after_max_ms
+                "Timestamp {} of message with offset {} is out of range. The timestamp should be within [{}, {}]",
+                record.timestamp,
+                record.offset,
+                rules.now_ms.saturating_sub(rules.timestamp_before_max_ms),
+                rules.now_ms.saturating_add(rules.timestamp_after_max_ms)
             ));
         }
         if record.timestamp > facts.max_timestamp {
             facts.max_timestamp = record.timestamp;
-            facts.offset_delta_of_max_timestamp = record.offset_delta;
+            facts.offset_delta_of_max_timestamp = index;
         }
     }
     if !errors.is_empty() {

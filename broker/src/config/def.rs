@@ -83,14 +83,10 @@ pub(super) enum Rule {
     OffsetReset,
 }
 
-/// Why a value is refused; the text is what the user reads.
+/// Why a value is refused: what the user reads.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("Invalid value {value} for configuration {name}: {reason}")]
-pub struct InvalidValue {
-    name: String,
-    value: String,
-    reason: String,
-}
+#[error("{0}")]
+pub struct InvalidValue(String);
 
 impl ConfigDef {
     /// A row.
@@ -261,10 +257,26 @@ impl ConfigDef {
     /// Judges a value.
     pub fn check(&self, value: &str) -> Result<(), InvalidValue> {
         let value = value.trim();
+        if let Some(fault) = self.fault_of_list(value) {
+            return Err(InvalidValue(format!("Configuration '{}' values must not be {fault}.", self.name)));
+        }
         self.reason_against(value).map_or(Ok(()), |(shown, reason)| {
             let value = if self.is_sensitive() { "[hidden]".to_string() } else { shown };
-            Err(InvalidValue { name: self.name.into(), value, reason })
+            Err(InvalidValue(format!("Invalid value {value} for configuration {}: {reason}", self.name)))
         })
+    }
+
+    /// What no list of known words may hold (`ConfigDef.ValidList`, KIP-1161). No words at all are fine.
+    fn fault_of_list(&self, value: &str) -> Option<&'static str> {
+        let Rule::ListOf(_) = self.rule else { return None };
+        let words: Vec<&str> = value.split(',').map(str::trim).collect();
+        let repeated = words.iter().enumerate().any(|(n, word)| words[..n].contains(word));
+        match value {
+            "" => None,
+            _ if repeated => Some("duplicated"),
+            _ if words.contains(&"") => Some("empty"),
+            _ => None,
+        }
     }
 
     /// What is wrong with a value, and the part of it that is, in Kafka's words (`ConfigDef.parseType`, `Validator`).
@@ -459,7 +471,14 @@ mod tests {
             assert_eq!(long.check(value).is_ok(), good, "{value}");
         }
         let list = ConfigDef::new("cleanup.policy", Kind::List, None).list_of(&["compact", "delete"]);
-        for (value, good) in [("compact", true), ("compact, delete", true), ("", true), ("x", false)] {
+        for (value, good) in [
+            ("compact", true),
+            ("compact, delete", true),
+            ("", true),
+            ("x", false),
+            ("delete,", false),
+            ("delete,compact,delete", false),
+        ] {
             assert_eq!(list.check(value).is_ok(), good, "{value}");
         }
         let boolean = ConfigDef::new("b", Kind::Boolean, None);
@@ -481,6 +500,11 @@ mod tests {
             say(list, "delete,foo"),
             said("foo for configuration l: String must be one of: compact, delete")
         );
+        assert_eq!(
+            say(list, "delete, delete"),
+            Some("Configuration 'l' values must not be duplicated.".into())
+        );
+        assert_eq!(say(list, "delete,"), Some("Configuration 'l' values must not be empty.".into()));
         let gzip = ConfigDef::new("g", Kind::Int, None).gzip_level();
         assert_eq!(
             say(gzip, "0"),

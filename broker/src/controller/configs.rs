@@ -20,6 +20,9 @@ use crate::metadata::{ConfigResource, MetadataImage, MetadataRecord};
 /// Kafka's `ConfigResource.Type.BROKER_LOGGER`: not stored, so no [`ConfigResource`].
 pub const BROKER_LOGGER: i8 = 8;
 
+/// The longest value, that also fits a string of the wire before flexible versions (`ConfigurationControlManager`).
+const VALUE_BYTES_MAX: usize = i16::MAX as usize;
+
 /// What is done to a key (`AlterConfigOp.OpType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i8)]
@@ -167,6 +170,12 @@ impl Judge<'_> {
     /// Judges what a resource would have, and gives the records that make it so.
     fn altered(&self, resource: ConfigResource, name: &str, after: Layer) -> Result<Altered, Refused> {
         let before = self.stored(resource, name);
+        if after.iter().any(|(key, value)| value.len() > VALUE_BYTES_MAX && before.get(key) != Some(value)) {
+            return Err(invalid_config(format!(
+                "The configuration value cannot be added because it exceeds the maximum value size of {VALUE_BYTES_MAX} \
+                 bytes."
+            )));
+        }
         match resource {
             ConfigResource::Topic => {
                 if name.is_empty() {
@@ -179,7 +188,10 @@ impl Judge<'_> {
                     return Err(Refused::new(ErrorCode::UnknownTopicOrPartition, why));
                 }
             }
-            ConfigResource::Broker => check_broker(&after, &before, !name.is_empty())?,
+            ConfigResource::Broker => {
+                check_broker(&after, &before, !name.is_empty())?;
+                check_together(self.values, &after)?;
+            }
             ConfigResource::Group => {
                 if name.is_empty() {
                     return Err(invalid_request("Default group resources are not allowed."));
@@ -329,6 +341,44 @@ fn check_broker(after: &Layer, before: &Layer, of_one_broker: bool) -> Result<()
             None => matches!(scope(name), Some(Scope::PerBroker)),
         }
     })
+}
+
+/// What the values of a broker must be together and beyond their types (`KafkaConfig.validateValues`,
+/// `SocketServer.ListenerConnectionQuota`). Most of it keeps administrators from locking everybody out, themselves included.
+fn check_together(values: &Values, after: &Layer) -> Result<(), Refused> {
+    let number = |name: &str| -> Option<i64> { after.get(name)?.trim().parse().ok() };
+    let text = |name: &str| after.get(name).map_or(values.string(name), String::as_str).trim();
+    let required = |why: &str| Err(invalid_request(format!("requirement failed: {why}")));
+    if number("log.roll.ms").is_some_and(|ms| ms < 1) {
+        return required("log.roll.ms must be greater than or equal to 1");
+    }
+    if number("log.roll.jitter.ms").is_some_and(|ms| ms < 0) {
+        return required("log.roll.jitter.ms must be greater than or equal to 0");
+    }
+    if number("log.retention.ms") == Some(0) {
+        return required("log.retention.ms must be unlimited (-1) or, greater than or equal to 1");
+    }
+    let cleaners = ["log.cleaner.dedupe.buffer.size", "log.cleaner.threads"];
+    let [bytes, threads]: [i64; 2] = cleaners.map(|name| text(name).parse().unwrap_or_default());
+    let of_each = bytes.checked_div(threads).unwrap_or_default();
+    if cleaners.iter().any(|name| after.contains_key(*name)) && of_each <= 1 << 20 {
+        return required("log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.");
+    }
+    if number("max.connections.per.ip") == Some(0) && text("max.connections.per.ip.overrides").is_empty() {
+        return required(
+            "max.connections.per.ip can be set to zero only if max.connections.per.ip.overrides property is set.",
+        );
+    }
+    for (name, value) in after.iter().filter(|(_, value)| value.trim() == "0") {
+        let key = keys::of_listener(name).map_or(name.as_str(), |(_, key)| key);
+        if matches!(key, "max.connections" | "max.connection.creation.rate") {
+            return Err(invalid_request(format!(
+                "Invalid value org.apache.kafka.common.config.ConfigException: Invalid {key} {value} for configuration Invalid \
+                 dynamic configuration"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn invalid_request(why: impl Into<String>) -> Refused {

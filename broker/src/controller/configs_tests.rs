@@ -163,6 +163,19 @@ fn lists_are_added_to_and_taken_from_beginning_with_the_default() {
 }
 
 #[test]
+fn a_value_that_grew_too_long_is_refused() {
+    let mut rig = Rig::new();
+    rig.create("t", 1);
+    let replicas = |n: usize| (0..n).map(|p| format!("{p}:1")).collect::<Vec<_>>().join(",");
+    let key = "leader.replication.throttled.replicas";
+    assert_eq!(rig.alter(T, "t", vec![set(key, &replicas(4_000))]), Ok(()));
+    let grown = rig.alter(T, "t", vec![change(key, Operation::Append, Some(&replicas(6_000)))]);
+    let why =
+        "The configuration value cannot be added because it exceeds the maximum value size of 32767 bytes.";
+    assert_eq!(grown, expected(Err((ErrorCode::InvalidConfig, why))));
+}
+
+#[test]
 fn changes_of_brokers_are_answered_as_kafka_answers_them() {
     let mut rig = Rig::new();
     use ErrorCode::*;
@@ -251,6 +264,55 @@ fn changes_of_brokers_are_answered_as_kafka_answers_them() {
             )),
         ),
         ("0", set("listener.name.plaintext.ssl.keystore.type", "PEM"), OK),
+        ("", set("log.retention.ms", "-1"), OK),
+        (
+            "",
+            set("log.retention.ms", "0"),
+            Err((
+                InvalidRequest,
+                "requirement failed: log.retention.ms must be unlimited (-1) or, greater than or equal to 1",
+            )),
+        ),
+        (
+            "0",
+            set("log.roll.ms", "0"),
+            Err((InvalidRequest, "requirement failed: log.roll.ms must be greater than or equal to 1")),
+        ),
+        (
+            "0",
+            set("log.cleaner.dedupe.buffer.size", "1048576"),
+            Err((
+                InvalidRequest,
+                "requirement failed: log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.",
+            )),
+        ),
+        ("", set("log.cleaner.dedupe.buffer.size", "1048577"), OK),
+        (
+            "0",
+            set("max.connections.per.ip", "0"),
+            Err((
+                InvalidRequest,
+                "requirement failed: max.connections.per.ip can be set to zero only if max.connections.per.ip.overrides \
+                 property is set.",
+            )),
+        ),
+        (
+            "0",
+            set("max.connections", "0"),
+            Err((
+                InvalidRequest,
+                "Invalid value org.apache.kafka.common.config.ConfigException: Invalid max.connections 0 for configuration \
+                 Invalid dynamic configuration",
+            )),
+        ),
+        (
+            "0",
+            set("max.connections", "-1"),
+            Err((
+                InvalidRequest,
+                "Invalid value -1 for configuration max.connections: Value must be at least 0",
+            )),
+        ),
         (
             "99",
             set("message.max.bytes", "5"),
@@ -268,7 +330,13 @@ fn changes_of_brokers_are_answered_as_kafka_answers_them() {
     }
     let stored = rig.stored(ConfigResource::Broker, "");
     let names: Vec<&str> = stored.iter().map(|(k, _)| k.as_str()).collect();
-    assert_eq!(names, ["listener.name.plaintext.max.connections", "max.connections"]);
+    let kept = [
+        "listener.name.plaintext.max.connections",
+        "log.cleaner.dedupe.buffer.size",
+        "log.retention.ms",
+        "max.connections",
+    ];
+    assert_eq!(names, kept);
     assert_eq!(
         rig.alter(B, "0", vec![set("max.connections.per.ip.overrides", "x")]).unwrap_err().0,
         InvalidRequest

@@ -12,8 +12,10 @@ pub mod timer;
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// `Topic.TRANSACTION_STATE_TOPIC_NAME`.
 pub const TRANSACTION_STATE_TOPIC: &str = "__transaction_state";
+/// `Topic.SHARE_GROUP_STATE_TOPIC_NAME`.
+const SHARE_GROUP_STATE_TOPIC: &str = "__share_group_state";
 
-/// Is a topic Kafka's own?
+/// Is a topic Kafka's own (`Topic.isInternal`)?
 pub fn is_internal(topic: &str) -> bool {
-    topic == OFFSETS_TOPIC || topic == TRANSACTION_STATE_TOPIC
+    matches!(topic, OFFSETS_TOPIC | TRANSACTION_STATE_TOPIC | SHARE_GROUP_STATE_TOPIC)
 }

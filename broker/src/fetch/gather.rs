@@ -18,6 +18,7 @@ use super::session::{Done, FetchSlots, Load, TopicKey};
 use crate::broker::Broker;
 use crate::error::read_error_code;
 use crate::partition::slice::whole_batches;
+use crate::partition::table::PartitionTable;
 use crate::partition::{Offsets, Partition};
 
 /// An answer that waits for more does not hold slices of others' memory for longer: a slice keeps all that came by the same
@@ -60,11 +61,12 @@ impl Gathered {
         Gathered { error: error::NONE, offsets, records: Vec::new(), bytes: 0, copied: false }
     }
 
-    /// There is no such partition here.
-    pub fn unknown(topic: &TopicKey) -> Gathered {
+    /// There is no such partition here; of a topic whose id is known, UNKNOWN_TOPIC_ID would be a lie
+    /// (`KafkaApis.handleFetchRequest`).
+    pub fn unknown(topic: &TopicKey, table: &PartitionTable) -> Gathered {
         let code = match topic {
-            TopicKey::Id(_) => ErrorCode::UnknownTopicId,
-            TopicKey::Name(_) => ErrorCode::UnknownTopicOrPartition,
+            TopicKey::Id(id) if table.topic_by_id(*id).is_none() => ErrorCode::UnknownTopicId,
+            TopicKey::Id(_) | TopicKey::Name(_) => ErrorCode::UnknownTopicOrPartition,
         };
         Gathered::failed(code, UNKNOWN)
     }
@@ -239,7 +241,7 @@ impl Looked {
 fn find(broker: &Arc<Broker>, slots: &mut FetchSlots, slot: u32, room: usize) -> Result<Looked, Gathered> {
     let table = broker.partitions.load();
     let Some(partition) = slots.resolve(slot, &table) else {
-        return Err(Gathered::unknown(&slots.get(slot).wanted.topic));
+        return Err(Gathered::unknown(&slots.get(slot).wanted.topic, &table));
     };
     let wanted = &slots.get(slot).wanted;
     partition

@@ -20,10 +20,10 @@ use super::interest::FetchInterest;
 use crate::partition::Partition;
 use crate::partition::table::PartitionTable;
 
-/// `max.incremental.fetch.session.cache.slots`: its default.
-pub const SESSIONS_MAX: usize = 1_000;
 /// A session idle for so long makes room for another (`min.incremental.fetch.session.eviction.ms`).
 const EVICTION_IDLE: Duration = Duration::from_secs(120);
+/// `FetchMetadata.INVALID_SESSION_ID`: none.
+pub const INVALID_SESSION_ID: i32 = 0;
 /// `FetchMetadata.INITIAL_EPOCH`: a full request that wants a session.
 const INITIAL_EPOCH: i32 = 0;
 /// `FetchMetadata.FINAL_EPOCH`: no session, or the end of one.
@@ -322,9 +322,10 @@ pub enum FetchKind {
 }
 
 /// All sessions of this broker.
-#[derive(Default)]
 pub struct SessionCache {
     sessions: Mutex<HashMap<i32, Cached>>,
+    /// `max.incremental.fetch.session.cache.slots`.
+    sessions_max: usize,
 }
 
 struct Cached {
@@ -349,6 +350,11 @@ pub struct SessionRequest {
 }
 
 impl SessionCache {
+    /// Room for so many sessions.
+    pub fn new(sessions_max: usize) -> SessionCache {
+        SessionCache { sessions: Mutex::default(), sessions_max }
+    }
+
     /// Finds, creates or closes a session (`FetchManager.newContext`). `now` is monotonic; `fresh_id` a random id.
     pub fn enter(
         &self,
@@ -360,10 +366,9 @@ impl SessionCache {
         if request.epoch == INITIAL_EPOCH || request.epoch == FINAL_EPOCH {
             // A full request: it ends the session it names, if any.
             sessions.remove(&request.id);
-            if request.epoch == FINAL_EPOCH || request.partitions == 0 {
-                return Ok(FetchKind::Sessionless);
-            }
-            if !make_room(&mut sessions, now, request.partitions) {
+            if request.epoch == FINAL_EPOCH
+                || !make_room(&mut sessions, self.sessions_max, now, request.partitions)
+            {
                 return Ok(FetchKind::Sessionless);
             }
             let id = loop {
@@ -384,11 +389,11 @@ impl SessionCache {
             return Ok(FetchKind::Full(session));
         }
         let cached = sessions.get_mut(&request.id).ok_or(ErrorCode::FetchSessionIdNotFound)?;
-        if cached.by_id != request.by_id {
-            return Err(ErrorCode::FetchSessionTopicIdError);
-        }
         if cached.next_epoch != request.epoch {
             return Err(ErrorCode::InvalidFetchSessionEpoch);
+        }
+        if cached.by_id != request.by_id {
+            return Err(ErrorCode::FetchSessionTopicIdError);
         }
         // FetchMetadata.nextEpoch: wraps to 1.
         cached.next_epoch = if request.epoch == i32::MAX { 1 } else { request.epoch + 1 };
@@ -396,19 +401,23 @@ impl SessionCache {
         Ok(FetchKind::Incremental(cached.session.clone()))
     }
 
-    /// Notes how many partitions a session has grown to; an empty one is over.
-    pub fn resized(&self, id: i32, size: usize) {
+    /// Notes how many partitions a session has after an incremental request; an empty one is over. Gives the id to
+    /// answer with.
+    pub fn resized(&self, id: i32, size: usize) -> i32 {
         let mut sessions = self.sessions.lock();
         if size == 0 {
             sessions.remove(&id);
-        } else if let Some(cached) = sessions.get_mut(&id) {
+            return INVALID_SESSION_ID;
+        }
+        if let Some(cached) = sessions.get_mut(&id) {
             cached.size = size;
         }
+        id
     }
 }
 
-fn make_room(sessions: &mut HashMap<i32, Cached>, now: Duration, size: usize) -> bool {
-    if sessions.len() < SESSIONS_MAX {
+fn make_room(sessions: &mut HashMap<i32, Cached>, sessions_max: usize, now: Duration, size: usize) -> bool {
+    if sessions.len() < sessions_max {
         return true;
     }
     let idle = sessions
@@ -432,6 +441,8 @@ fn make_room(sessions: &mut HashMap<i32, Cached>, now: Duration, size: usize) ->
 mod tests {
     use super::*;
 
+    const SESSIONS_MAX: usize = 5;
+
     fn ask(cache: &SessionCache, id: i32, epoch: i32, at: u64) -> Result<FetchKind, ErrorCode> {
         let mut next = at as i32 * 1_000 + 1;
         let request = SessionRequest { id, epoch, by_id: true, partitions: 3 };
@@ -450,21 +461,25 @@ mod tests {
 
     #[test]
     fn a_session_goes_through_its_epochs_in_order() {
-        let cache = SessionCache::default();
+        let cache = SessionCache::new(SESSIONS_MAX);
         let id = full(ask(&cache, 0, 0, 1).unwrap());
         assert!(matches!(ask(&cache, id, 1, 2), Ok(FetchKind::Incremental(s)) if s.id == id));
         assert!(matches!(ask(&cache, id, 1, 3), Err(ErrorCode::InvalidFetchSessionEpoch)));
         assert!(matches!(ask(&cache, id, 2, 3), Ok(FetchKind::Incremental(_))));
         assert!(matches!(ask(&cache, id + 1, 3, 3), Err(ErrorCode::FetchSessionIdNotFound)));
-        let names = SessionRequest { id, epoch: 3, by_id: false, partitions: 0 };
-        assert!(matches!(cache.enter(names, Duration::ZERO, || 1), Err(ErrorCode::FetchSessionTopicIdError)));
+        let by_name = |epoch| {
+            let names = SessionRequest { id, epoch, by_id: false, partitions: 0 };
+            cache.enter(names, Duration::ZERO, || 1).err()
+        };
+        assert_eq!(by_name(3), Some(ErrorCode::FetchSessionTopicIdError));
+        assert_eq!(by_name(4), Some(ErrorCode::InvalidFetchSessionEpoch), "the epoch is judged first");
         assert!(matches!(ask(&cache, id, -1, 4), Ok(FetchKind::Sessionless)));
         assert!(matches!(ask(&cache, id, 3, 5), Err(ErrorCode::FetchSessionIdNotFound)));
     }
 
     #[test]
     fn a_full_cache_gives_up_the_idle_then_the_smaller_then_nobody() {
-        let cache = SessionCache::default();
+        let cache = SessionCache::new(SESSIONS_MAX);
         let mut next = 0;
         let mut open = |partitions: usize, at: u64| {
             let request = SessionRequest { id: 0, epoch: 0, by_id: true, partitions };
@@ -480,5 +495,22 @@ mod tests {
         assert!(!open(5, 60), "nobody is idle, nobody is smaller");
         assert!(open(6, 60), "a larger one takes the place of a smaller");
         assert!(open(1, 121), "an idle one goes");
+    }
+
+    #[test]
+    fn a_session_that_begins_empty_lasts_and_one_that_becomes_empty_is_over() {
+        let cache = SessionCache::new(SESSIONS_MAX);
+        let empty = SessionRequest { id: 0, epoch: 0, by_id: true, partitions: 0 };
+        let id = full(cache.enter(empty, Duration::ZERO, || 7).unwrap());
+        assert!(matches!(ask(&cache, id, 1, 1), Ok(FetchKind::Incremental(_))));
+        assert_eq!(cache.resized(id, 3), id);
+        assert!(matches!(ask(&cache, id, 2, 1), Ok(FetchKind::Incremental(_))));
+        assert_eq!(cache.resized(id, 0), INVALID_SESSION_ID);
+        assert!(matches!(ask(&cache, id, 3, 1), Err(ErrorCode::FetchSessionIdNotFound)));
+    }
+
+    #[test]
+    fn no_slots_no_sessions() {
+        assert!(matches!(ask(&SessionCache::new(0), 0, 0, 1), Ok(FetchKind::Sessionless)));
     }
 }

@@ -89,7 +89,7 @@ fn topic_result(
             };
         }
     };
-    let response = response.with_error_code(error::NONE);
+    let response = response.with_error_code(error::NONE).with_error_message(None);
     if version < 5 {
         return response;
     }

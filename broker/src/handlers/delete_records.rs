@@ -2,8 +2,8 @@
 //! Behavior: the log start moves to the offset (-1: the high watermark), for all partitions of the request in one mutation;
 //!   answered with the low watermark when that is in the image: it survives every death. Nothing is deleted from the bucket by
 //!   it, nor forgotten of producers.
-//! Errors: UNKNOWN_TOPIC_OR_PARTITION, INVALID_TOPIC_EXCEPTION (internal topics), POLICY_VIOLATION (cleanup.policy without
-//!   delete), OFFSET_OUT_OF_RANGE, KAFKA_STORAGE_ERROR (closed), REQUEST_TIMED_OUT (it may still happen).
+//! Errors: UNKNOWN_TOPIC_OR_PARTITION, INVALID_TOPIC_EXCEPTION (internal topics), POLICY_VIOLATION (cleanup.policy=compact
+//!   alone), OFFSET_OUT_OF_RANGE, KAFKA_STORAGE_ERROR (closed), REQUEST_TIMED_OUT (it may still happen).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -23,12 +23,17 @@ use super::text;
 use crate::broker::Broker;
 use crate::dispatch::{Close, RequestContext};
 use crate::fetch::gather::{Answer, Gathered, Limits, gather};
-use crate::fetch::session::{ConnectionFetch, FetchKind, FetchSlots, SessionRequest, TopicKey, Wanted};
+use crate::fetch::session::{
+    ConnectionFetch, FetchKind, FetchSlots, INVALID_SESSION_ID, SessionRequest, TopicKey, Wanted,
+};
 use crate::metadata::{LeadersTold, TopicRef};
+use crate::partition::table::PartitionTable;
 use crate::server::reply_queue::{Frame, Reply};
 
 /// `READ_COMMITTED` of `isolation_level`.
 const READ_COMMITTED: i8 = 1;
+/// First version whose clients know KAFKA_STORAGE_ERROR.
+const STORAGE_ERROR_SINCE: i16 = 6;
 /// First version that says where the leaders it names are.
 const NODE_ENDPOINTS_SINCE: i16 = 16;
 
@@ -61,7 +66,9 @@ async fn fetch(
         Err(code) => return encode(&ctx, failed(code), None),
     };
     match kind {
-        FetchKind::Sessionless => answer(&broker, &ctx, &connection.slots, 0, Scope::All, request).await,
+        FetchKind::Sessionless => {
+            answer(&broker, &ctx, &connection.slots, INVALID_SESSION_ID, Scope::All, request).await
+        }
         FetchKind::Full(session) => {
             answer(&broker, &ctx, &session.slots, session.id, Scope::All, request).await
         }
@@ -96,20 +103,22 @@ async fn answer(
         max_bytes: max_bytes.max(0) as usize,
     };
     let read_committed = request.isolation_level == READ_COMMITTED;
-    let listed = take_request(broker, ctx, &mut slots, request);
+    let listed = take_request(broker, ctx, &mut slots, scope, request);
     if scope == Scope::All {
         slots.retain(&listed);
     }
-    if session_id != 0 {
-        broker.sessions.resized(session_id, slots.len());
-    }
+    let session_id = match scope {
+        Scope::All => session_id,
+        Scope::Changed => broker.sessions.resized(session_id, slots.len()),
+    };
     let mut gathered = gather(broker, &mut slots, limits).await;
     let charge = gathered.charge.take();
     let order = match scope {
         Scope::All => listed,
         Scope::Changed => changed(&slots, &gathered),
     };
-    let mut topics = shape(&mut slots, gathered, order, read_committed);
+    let told = Told { version: ctx.version, read_committed, table: &broker.partitions.load() };
+    let mut topics = shape(&mut slots, gathered, order, &told);
     let node_endpoints =
         if ctx.version >= NODE_ENDPOINTS_SINCE { tell_leaders(broker, ctx, &mut topics) } else { Vec::new() };
     let response =
@@ -117,18 +126,15 @@ async fn answer(
     encode(ctx, response, charge)
 }
 
-/// Folds the request into the slots; gives the slots it listed, in order.
+/// Folds the request into the slots; gives the slots it listed, in order, of which a session may have forgotten some.
 fn take_request(
     broker: &Broker,
     ctx: &RequestContext,
     slots: &mut FetchSlots,
+    scope: Scope,
     request: FetchRequest,
 ) -> Vec<u32> {
     let table = broker.partitions.load();
-    for topic in request.forgotten_topics_data {
-        let key = topic_key(ctx, &topic.topic.0, topic.topic_id);
-        topic.partitions.iter().for_each(|index| slots.remove(&key, *index));
-    }
     let mut listed = Vec::new();
     for topic in request.topics {
         let key = topic_key(ctx, &topic.topic.0, topic.topic_id);
@@ -138,9 +144,17 @@ fn take_request(
                 index: p.partition,
                 offset: p.fetch_offset,
                 max_bytes: p.partition_max_bytes,
-                leader_epoch: if ctx.version >= 9 { p.current_leader_epoch } else { -1 },
+                // Any epoch below zero is none (`FetchRequest.optionalEpoch`).
+                leader_epoch: if ctx.version >= 9 { p.current_leader_epoch.max(-1) } else { -1 },
             };
             listed.push(slots.update(wanted, &table));
+        }
+    }
+    // Last (`FetchSession.update`), and of a session alone: what is listed in full is all there is.
+    if scope == Scope::Changed {
+        for topic in request.forgotten_topics_data {
+            let key = topic_key(ctx, &topic.topic.0, topic.topic_id);
+            topic.partitions.iter().for_each(|index| slots.remove(&key, *index));
         }
     }
     listed
@@ -161,16 +175,18 @@ fn changed(slots: &FetchSlots, answer: &Answer) -> Vec<u32> {
     all
 }
 
-fn shape(
-    slots: &mut FetchSlots,
-    mut answer: Answer,
-    order: Vec<u32>,
+/// What an answer tells depends on.
+struct Told<'a> {
+    version: i16,
     read_committed: bool,
-) -> Vec<FetchedTopic> {
+    table: &'a PartitionTable,
+}
+
+fn shape(slots: &mut FetchSlots, mut answer: Answer, order: Vec<u32>, told: &Told<'_>) -> Vec<FetchedTopic> {
     let mut topics: Vec<FetchedTopic> = Vec::new();
     let mut places: HashMap<TopicKey, usize> = HashMap::new();
     for slot in order {
-        let gathered = answer.slots.remove(&slot).unwrap_or_else(|| untouched(slots, slot));
+        let gathered = answer.slots.remove(&slot).unwrap_or_else(|| untouched(slots, slot, told.table));
         let s = slots.get_mut(slot);
         s.told = Some((gathered.offsets.high_watermark, gathered.offsets.log_start, gathered.error));
         let place = *places.entry(s.wanted.topic.clone()).or_insert_with(|| {
@@ -184,12 +200,12 @@ fn shape(
         let known = gathered.error == error::NONE;
         topics[place].partitions.push(FetchedPartition {
             index: s.wanted.index,
-            error_code: gathered.error,
+            error_code: error_code(told.version, gathered.error),
             high_watermark: gathered.offsets.high_watermark,
             // No transaction is ever open: the last stable offset is the high watermark.
             last_stable_offset: gathered.offsets.high_watermark,
             log_start_offset: gathered.offsets.log_start,
-            aborted_transactions: (read_committed && known).then(Vec::new),
+            aborted_transactions: (told.read_committed && known).then(Vec::new),
             preferred_read_replica: -1,
             diverging_epoch: None,
             current_leader: None,
@@ -216,10 +232,20 @@ fn tell_leaders(broker: &Broker, ctx: &RequestContext, topics: &mut [FetchedTopi
 }
 
 /// A slot that had no news: nothing but its offsets.
-fn untouched(slots: &FetchSlots, slot: u32) -> Gathered {
+fn untouched(slots: &FetchSlots, slot: u32, table: &PartitionTable) -> Gathered {
     match &slots.get(slot).partition {
         Some(p) => Gathered::empty(p.offsets()),
-        None => Gathered::unknown(&slots.get(slot).wanted.topic),
+        None => Gathered::unknown(&slots.get(slot).wanted.topic, table),
+    }
+}
+
+/// Clients of these versions know no KAFKA_STORAGE_ERROR: it would be an unknown error to them, and final
+/// (`KafkaApis.handleFetchRequest`, `maybeDownConvertStorageError`).
+fn error_code(version: i16, code: i16) -> i16 {
+    if version < STORAGE_ERROR_SINCE && code == ErrorCode::KafkaStorageError.code() {
+        ErrorCode::NotLeaderOrFollower.code()
+    } else {
+        code
     }
 }
 
@@ -227,7 +253,7 @@ fn failed(code: ErrorCode) -> FetchResponse {
     FetchResponse {
         throttle_time_ms: 0,
         error_code: code.code(),
-        session_id: 0,
+        session_id: INVALID_SESSION_ID,
         topics: Vec::new(),
         node_endpoints: Vec::new(),
     }

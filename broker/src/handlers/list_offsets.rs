@@ -80,6 +80,9 @@ async fn look_up(
     topic: &str,
     asked: &ListOffsetsPartition,
 ) -> Result<Found, ErrorCode> {
+    if asked.timestamp < 0 && !is_known(asked.timestamp, version) {
+        return Err(ErrorCode::UnsupportedVersion);
+    }
     let partition = broker
         .partitions
         .load()
@@ -95,11 +98,21 @@ async fn look_up(
     match asked.timestamp {
         LATEST => at(offsets.high_watermark, current),
         EARLIEST => at(offsets.log_start, epoch_at_start(&partition)),
-        EARLIEST_LOCAL if version >= 8 => at(offsets.log_start, epoch_at_start(&partition)),
-        LATEST_TIERED if version >= 9 => at(-1, -1),
-        MAX_TIMESTAMP if version >= 7 => found(timestamp::max(broker, &partition).await),
-        t if t >= 0 => found(timestamp::first_from(broker, &partition, t).await),
-        _ => Err(ErrorCode::UnsupportedVersion),
+        EARLIEST_LOCAL => at(offsets.log_start, epoch_at_start(&partition)),
+        LATEST_TIERED => at(-1, -1),
+        MAX_TIMESTAMP => found(timestamp::max(broker, &partition).await),
+        t => found(timestamp::first_from(broker, &partition, t).await),
+    }
+}
+
+/// Does the version have this special timestamp (`ReplicaManager.isListOffsetsTimestampUnsupported`)?
+fn is_known(timestamp: i64, version: i16) -> bool {
+    match timestamp {
+        LATEST | EARLIEST => true,
+        MAX_TIMESTAMP => version >= 7,
+        EARLIEST_LOCAL => version >= 8,
+        LATEST_TIERED => version >= 9,
+        _ => false,
     }
 }
 

@@ -109,9 +109,13 @@ impl Asked {
             None => Asked::All,
             Some(topics) if version == 0 && topics.is_empty() => Asked::All,
             Some(topics) => {
-                let wanted = topics.iter().map(|t| match &t.name {
-                    Some(name) => Wanted::Name(name.0.to_string()),
-                    None => Wanted::Id(t.topic_id),
+                // Where an id is given names do not count (`KafkaApis.handleTopicMetadataRequest`).
+                let by_id = topics.iter().any(|t| !t.topic_id.is_nil());
+                let wanted = topics.iter().filter_map(|t| match (&t.name, t.topic_id.is_nil()) {
+                    (_, false) => Some(Wanted::Id(t.topic_id)),
+                    (Some(_), true) if by_id => None,
+                    (Some(name), true) => Some(Wanted::Name(name.0.to_string())),
+                    (None, true) => Some(Wanted::Id(t.topic_id)),
                 });
                 let mut seen = HashSet::new();
                 Asked::Some(wanted.filter(|w| seen.insert(w.clone())).collect())

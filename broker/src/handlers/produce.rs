@@ -18,7 +18,7 @@ use s3stream::budget::Permit;
 use s3stream::ids::LaneNumber;
 
 use crate::broker::Broker;
-use crate::coordinator::OFFSETS_TOPIC;
+use crate::coordinator::is_internal;
 use crate::dispatch::{Close, RequestContext};
 use crate::error::append_error_code;
 use crate::metadata::{LeadersTold, TopicRef};
@@ -108,7 +108,7 @@ fn find_topic(
     } else {
         table.topic(&data.name).ok_or(ErrorCode::UnknownTopicOrPartition)?
     };
-    if &*topic.name == OFFSETS_TOPIC && ctx.client_id() != ADMIN_CLIENT_ID {
+    if is_internal(&topic.name) && ctx.client_id() != ADMIN_CLIENT_ID {
         return Err(ErrorCode::InvalidTopicException);
     }
     Ok(topic.clone())

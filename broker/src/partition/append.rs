@@ -4,6 +4,7 @@ use bytes::Bytes;
 use protocol::batch_builder::BatchBuilder;
 use protocol::compression::Compression;
 use protocol::error::ErrorCode;
+use protocol::record::Record;
 use protocol::record_batch::{Batch, BatchError, TimestampType};
 use protocol::validate::{
     InvalidRecords, ProduceRules, RecordError, RecordRules, validate_for_produce, validate_records,
@@ -20,7 +21,7 @@ pub enum AppendError {
     #[error(transparent)]
     Batch(#[from] BatchError),
     /// Records in it are refused.
-    #[error("{} records are refused", .1.len())]
+    #[error("{}", rejected(*.0, .1))]
     Records(ErrorCode, Vec<RecordError>),
     /// Out of order, or from a fenced producer.
     #[error(transparent)]
@@ -40,6 +41,21 @@ pub enum AppendError {
     /// This incarnation may not append any more.
     #[error(transparent)]
     LaneEnded(LaneEnded),
+}
+
+/// In Kafka's words (`LogValidator.processRecordErrors`).
+fn rejected(code: ErrorCode, errors: &[RecordError]) -> String {
+    if code == ErrorCode::InvalidTimestamp {
+        return "One or more records have been rejected due to invalid timestamp".into();
+    }
+    let shown = errors.iter().take(3);
+    let shown = shown.map(|e| format!("RecordError(batchIndex={}, message='{}')", e.batch_index, e.message));
+    format!(
+        "One or more records have been rejected due to {} record errors in total, and only showing the first three errors at \
+         most: [{}]",
+        errors.len(),
+        shown.collect::<Vec<_>>().join(", ")
+    )
 }
 
 /// What validation found.
@@ -86,25 +102,26 @@ pub fn validate(
         InvalidRecords::Batch(e) => AppendError::Batch(e),
         InvalidRecords::Records { error, errors } => AppendError::Records(error, errors),
     })?;
-    let batch = match config.compression {
-        Some(codec) if codec != batch.header().compression()? => {
-            recompressed(&batch, codec, rules.decompressed_bytes_max, config.max_message_bytes as usize)?
-        }
-        _ => batch,
+    let own = batch.header().compression()?;
+    let codec = config.compression.unwrap_or(own);
+    let batch = match codec == own && facts.offsets_count_up {
+        true => batch,
+        false => rebuilt(&batch, codec, rules.decompressed_bytes_max, config.max_message_bytes as usize)?,
     };
     Ok(Validated { batch, max_timestamp: facts.max_timestamp })
 }
 
-/// The batch in the codec of its topic. Its size is judged once more: `UnifiedLog.append` does, too.
-fn recompressed(
+/// The batch in the codec of its topic, each record at the next offset. Its size is judged once more: `UnifiedLog.append`
+/// does, too.
+fn rebuilt(
     batch: &Batch,
     codec: Compression,
     decompressed_bytes_max: usize,
     bytes_max: usize,
 ) -> Result<Batch, BatchError> {
     let mut builder = BatchBuilder::like(batch.header(), codec);
-    for record in batch.records(decompressed_bytes_max)? {
-        builder = builder.append_record(&record?);
+    for (offset_delta, record) in (0..).zip(batch.records(decompressed_bytes_max)?) {
+        builder = builder.append_record(&Record { offset_delta, ..record? });
     }
     let rebuilt = Batch::parse(builder.build())?;
     match rebuilt.header().size() {
@@ -116,6 +133,8 @@ fn recompressed(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::record_batch::{BatchHeader, HEADER_BYTES, LENGTH_OVERHEAD, crc32c};
+
     use crate::config::topic_keys;
     use crate::config::{BrokerConfig, Values};
 
@@ -163,6 +182,56 @@ mod tests {
             };
             assert_eq!(records(&stored.batch), records(&original), "{sent:?} as {wanted}");
         }
+    }
+
+    /// What a client sends that leaves all inner offsets at 0.
+    fn without_inner_offsets(values: &[&[u8]]) -> Bytes {
+        let one = |value: &&[u8]| Batch::parse(BatchBuilder::new().append(5, None, Some(value), &[]).build());
+        let ones: Vec<Batch> = values.iter().map(|value| one(value).unwrap()).collect();
+        let body: Vec<u8> = ones.iter().flat_map(|batch| batch.body()).collect();
+        let count = values.len() as i32;
+        let header = BatchHeader {
+            batch_length: (HEADER_BYTES - LENGTH_OVERHEAD + body.len()) as i32,
+            last_offset_delta: count - 1,
+            record_count: count,
+            ..*ones[0].header()
+        };
+        let crc = crc32c(&[&header.to_bytes()[21..], &body].concat());
+        [&BatchHeader { crc, ..header }.to_bytes()[..], &body].concat().into()
+    }
+
+    #[test]
+    fn records_that_all_say_offset_zero_get_one_each() {
+        let sent = without_inner_offsets(&[b"a", b"b"]);
+        let kept = validate(Some(sent), 9, &topic(&[]), 5, 1 << 20).unwrap().batch;
+        kept.check_crc().unwrap();
+        let records: Vec<_> = kept.records(1 << 20).unwrap().map(Result::unwrap).collect();
+        let told: Vec<_> = records.iter().map(|r| (r.offset, r.value.as_deref().unwrap())).collect();
+        assert_eq!(told, [(0, &b"a"[..]), (1, &b"b"[..])]);
+    }
+
+    #[test]
+    fn refused_records_are_told_in_kafkas_words() {
+        let say = |settings: &[(&str, &str)], batch: BatchBuilder| {
+            let refused = validate(Some(batch.build()), 9, &topic(settings), 1_000, 1 << 20).unwrap_err();
+            refused.to_string()
+        };
+        let keyless = |n: i64| (0..n).fold(BatchBuilder::new(), |b, i| b.append(i, None, None, &[]));
+        let first = "RecordError(batchIndex=0, message='Compacted topic cannot accept message without key')";
+        let told = say(&[("cleanup.policy", "compact")], keyless(4));
+        assert!(
+            told.starts_with("One or more records have been rejected due to 4 record errors in total"),
+            "{told}"
+        );
+        assert!(
+            told.contains(first) && told.contains("batchIndex=2") && !told.contains("batchIndex=3"),
+            "{told}"
+        );
+        let told = say(
+            &[("message.timestamp.after.max.ms", "0")],
+            BatchBuilder::new().append(1_001, None, None, &[]),
+        );
+        assert_eq!(told, "One or more records have been rejected due to invalid timestamp");
     }
 
     #[test]

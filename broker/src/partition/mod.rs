@@ -399,10 +399,11 @@ impl Partition {
 
     /// The log start that deleting up to `requested` comes to (-1: all that may be read).
     pub fn log_start_after(&self, requested: i64) -> Result<u64, TrimRefused> {
-        let deletes = self.config.load().deletes;
+        let config = self.config.load();
+        let compacted_only = config.compacted && !config.deletes;
         let state = self.state.lock();
         match state.open {
-            Openness::Open => trim::log_start_after(state.offsets(), deletes, requested),
+            Openness::Open => trim::log_start_after(state.offsets(), compacted_only, requested),
             Openness::Deleted => Err(TrimRefused::Deleted),
             Openness::Blocked => Err(TrimRefused::Blocked),
         }

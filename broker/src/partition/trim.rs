@@ -9,7 +9,7 @@ const HIGH_WATERMARK: i64 = -1;
 /// Why nothing is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrimRefused {
-    /// `cleanup.policy` does not hold `delete`.
+    /// `cleanup.policy` is `compact` alone.
     #[error("the records cannot be deleted due to the configured policy")]
     Policy,
     /// Below zero, or above the high watermark.
@@ -29,8 +29,8 @@ pub enum TrimRefused {
 }
 
 /// The log start that a request comes to; never below the present one.
-pub fn log_start_after(offsets: Offsets, deletes: bool, requested: i64) -> Result<u64, TrimRefused> {
-    if !deletes {
+pub fn log_start_after(offsets: Offsets, compacted_only: bool, requested: i64) -> Result<u64, TrimRefused> {
+    if compacted_only {
         return Err(TrimRefused::Policy);
     }
     let high_watermark = offsets.high_watermark;
@@ -59,8 +59,8 @@ mod tests {
             (9, out(9)),
             (-2, out(-2)),
         ] {
-            assert_eq!(log_start_after(offsets, true, requested), expected, "{requested}");
+            assert_eq!(log_start_after(offsets, false, requested), expected, "{requested}");
         }
-        assert_eq!(log_start_after(offsets, false, 5), Err(TrimRefused::Policy));
+        assert_eq!(log_start_after(offsets, true, 5), Err(TrimRefused::Policy));
     }
 }

@@ -151,6 +151,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             if read == 0 {
                 return Err(if self.buffer.is_empty() { ReadError::Closed } else { lost() });
             }
+            if let Some(length) = self.buffer.first_chunk() {
+                FrameHead::check_length(*length)?;
+            }
             if read >= IDLE_BUFFER_BYTES {
                 self.buffer_bytes = BUSY_BUFFER_BYTES;
             }
@@ -311,6 +314,17 @@ mod tests {
         ));
         assert_eq!(budget.class(Class::Ingress).usage().peak, 0);
         assert!(reader.buffer.capacity() <= 1 << 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_impossible_length_is_refused_before_anything_follows_it() {
+        let budget = Budget::new(512 << 20);
+        for length in [0, 9, -1, i32::MIN] {
+            let (mut client, mut reader) = reader(&budget);
+            client.write_i32(length).await.unwrap();
+            let refused = reader.next(true).await.unwrap_err();
+            assert!(matches!(refused, ReadError::Frame(FrameError::TooShort { .. })), "{length}: {refused}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -17,6 +17,7 @@
 //! | `compaction`  | the last value of every key stays, and little else; brokers of their own |
 //! | `admin`       | create, delete, describe, auto-create |
 //! | `changes`     | configuration, more partitions, deleted records |
+//! | `requests`    | what no library sends by itself: fetch sessions step by step, refusals |
 //! | `survives`    | what of these is there after kill -9 and another start |
 //! | `waits`       | a fetch that waits for more than there is; brokers of their own |
 //! | `at_rest`     | what was uploaded, retained, deleted: the log when it has left the lane; a broker of its own |
@@ -36,6 +37,7 @@ mod idempotence;
 mod positions;
 mod quotas;
 mod records;
+mod requests;
 mod restart;
 mod support;
 mod survives;

@@ -17,7 +17,7 @@ pub static KEYS: &[ConfigDef] = &[
     key("listener.security.protocol.map", String, "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT").per_broker().unused(NO_SECURITY).doc("Which protocol each listener speaks."),
     key("listeners", List, "PLAINTEXT://127.0.0.1:9092").doc("Where clients are served, as PLAINTEXT://host:port, several by commas; port 0 takes a free one."),
     key("max.connection.creation.rate", Int, "2147483647").at_least(0).cluster_wide().doc("New connections a second at the most; those above it are accepted later. listener.name.NAME.max.connection.creation.rate is of one listener."),
-    key("max.connections", Int, "2147483647").cluster_wide().doc("Connections at the most; what comes above it waits to be accepted. listener.name.NAME.max.connections is of one listener."),
+    key("max.connections", Int, "2147483647").at_least(0).cluster_wide().doc("Connections at the most; what comes above it waits to be accepted. listener.name.NAME.max.connections is of one listener."),
     key("max.connections.per.ip", Int, "2147483647").at_least(0).cluster_wide().doc("Connections of one address at the most; one above it is closed."),
     key("max.connections.per.ip.overrides", String, "").cluster_wide().doc("max.connections.per.ip by address, as 127.0.0.1:200,10.0.0.7:0."),
     key("max.incremental.fetch.session.cache.slots", Int, "1000").at_least(0).doc("Fetch sessions that are kept."),

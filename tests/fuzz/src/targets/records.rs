@@ -114,19 +114,13 @@ fn appended(bytes: Bytes, codec: &str) {
         let records = batch.records(DECOMPRESSED_BYTES_MAX).expect("what was validated can be read");
         records
             .map(|r| r.expect("every record was read"))
-            .map(|r| {
-                (
-                    r.offset_delta,
-                    r.timestamp,
-                    r.key.clone(),
-                    r.value.clone(),
-                    r.headers.iter().collect::<Vec<_>>(),
-                )
-            })
+            .map(|r| (r.timestamp, r.key.clone(), r.value.clone(), r.headers.iter().collect::<Vec<_>>()))
             .collect()
     };
     let kept = all(&validated.batch);
     assert_eq!(kept.len() as i32, validated.batch.header().record_count);
+    let offsets = validated.batch.records(DECOMPRESSED_BYTES_MAX).expect("what was validated can be read");
+    assert!(offsets.zip(0..).all(|(record, n)| record.is_ok_and(|r| r.offset_delta == n)), "an offset each");
     if let Ok(sent) = Batch::parse(sent) {
         assert_eq!(kept, all(&sent), "{codec}");
     }
