@@ -27,6 +27,8 @@ use crate::trims::{Trim, trim};
 
 /// Kafka's "no low watermark".
 const UNKNOWN: i64 = -1;
+/// How long the commit is waited for, however short the request's timeout.
+const OWN_PART: Duration = Duration::from_secs(5);
 
 type Results = BTreeMap<String, BTreeMap<i32, Result<i64, ErrorCode>>>;
 
@@ -59,7 +61,7 @@ pub fn handle(
     broker.env.tasks.spawn("trim", async move {
         let _ = done.send(trim(&task, trims).await);
     });
-    let patience = Duration::from_millis(request.timeout_ms.max(1) as u64);
+    let patience = patience(request.timeout_ms);
     let (version, correlation_id) = (ctx.version, ctx.correlation_id);
     Ok(Reply::Parked(Box::pin(async move {
         let outcome = match tokio::time::timeout(patience, outcome).await {
@@ -72,6 +74,12 @@ pub fn handle(
         }
         encoded(encode_delete_records(correlation_id, version, &respond(results)))
     })))
+}
+
+/// In Kafka the timeout is for other replicas, after the leader has moved its log start (`ReplicaManager.deleteRecords`):
+/// clients send 0, and are answered with success. Here the commit is the leader's part.
+fn patience(timeout_ms: i32) -> Duration {
+    Duration::from_millis(timeout_ms.max(0) as u64).max(OWN_PART)
 }
 
 fn judge(broker: &Broker, topic: &str, index: i32, offset: i64) -> Result<Trim, ErrorCode> {
@@ -98,4 +106,16 @@ fn respond(results: Results) -> DeleteRecordsResponse {
             .with_partitions(partitions.collect())
     });
     DeleteRecordsResponse::default().with_topics(topics.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commit_is_waited_for_whatever_the_timeout() {
+        for (timeout_ms, waits) in [(-1, 5_000), (0, 5_000), (1_000, 5_000), (30_000, 30_000)] {
+            assert_eq!(patience(timeout_ms), Duration::from_millis(waits), "{timeout_ms}");
+        }
+    }
 }

@@ -45,10 +45,7 @@ pub fn handle(
                 Err(code) => Err(code),
             };
             groups.push(match answer {
-                Ok(described) => {
-                    let operations = operations.filter(|_| described.error.is_none());
-                    convert::describe_groups::group(version, described, operations)
-                }
+                Ok(described) => convert::describe_groups::group(version, described, operations),
                 Err(code) => convert::describe_groups::refused_group(&group_id, code),
             });
         }

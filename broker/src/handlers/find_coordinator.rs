@@ -34,19 +34,28 @@ pub async fn handle(
     let key_type = if ctx.version >= 1 { request.key_type } else { GROUP };
     let keys = if ctx.version >= 4 { request.coordinator_keys } else { vec![request.key] };
     let found = find(broker, ctx, key_type).await;
-    let answers = keys.into_iter().map(|key| answer(broker, key, &found));
-    let response = if ctx.version >= 4 {
-        FindCoordinatorResponse::default().with_coordinators(answers.collect())
-    } else {
-        let one = answers.last().unwrap_or_default();
-        let response = FindCoordinatorResponse::default()
-            .with_error_code(one.error_code)
-            .with_node_id(one.node_id)
-            .with_host(one.host)
-            .with_port(one.port);
-        if ctx.version >= 1 { response.with_error_message(one.error_message) } else { response }
-    };
+    let coordinators = keys.into_iter().map(|key| answer(broker, key, &found)).collect();
+    let response = shape(ctx.version, coordinators);
     Ok(Reply::ready(encode_find_coordinator(ctx.correlation_id, ctx.version, &response)?))
+}
+
+/// Before v4 the one that was asked for stands at the top, and success has a message, too: its name
+/// (`FindCoordinatorResponse.prepareOldResponse`).
+fn shape(version: i16, mut coordinators: Vec<Coordinator>) -> FindCoordinatorResponse {
+    if version >= 4 {
+        return FindCoordinatorResponse::default().with_coordinators(coordinators);
+    }
+    let one = coordinators.pop().unwrap_or_default();
+    let response = FindCoordinatorResponse::default()
+        .with_error_code(one.error_code)
+        .with_node_id(one.node_id)
+        .with_host(one.host)
+        .with_port(one.port);
+    match (version, one.error_code) {
+        (0, _) => response,
+        (_, error::NONE) => response.with_error_message(Some(text("NONE"))),
+        _ => response.with_error_message(one.error_message),
+    }
 }
 
 async fn find(broker: &Arc<Broker>, ctx: &RequestContext, key_type: i8) -> Result<Endpoint, Refused> {
@@ -89,5 +98,23 @@ fn answer(broker: &Broker, key: StrBytes, found: &Result<Endpoint, Refused>) -> 
             .with_error_message(Some(text(&refused.message)))
             .with_node_id(BrokerId(-1))
             .with_port(-1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn success_has_a_message_before_v4() {
+        let found = || vec![Coordinator::default().with_node_id(BrokerId(3)).with_host(text("h"))];
+        for version in 1..=3 {
+            let response = shape(version, found());
+            assert_eq!(response.error_message.as_deref(), Some("NONE"), "v{version}");
+            assert_eq!((response.node_id, response.host.as_str()), (BrokerId(3), "h"));
+            let refused = found().remove(0).with_error_code(15).with_error_message(Some(text("no")));
+            assert_eq!(shape(version, vec![refused]).error_message.as_deref(), Some("no"));
+        }
+        assert_eq!(shape(4, found()).coordinators[0].error_message.as_deref(), Some(""));
     }
 }

@@ -12,6 +12,7 @@
 //! | `groups`      | a group of two, a member that leaves, committed offsets |
 //! | `group_admin` | groups listed, described, deleted; their offsets deleted |
 //! | `cluster`     | leaders, epochs, log directories, producers, features: what a broker says of itself |
+//! | `group_requests` | what no library sends by itself: every version, step by step, and what is refused |
 //! | `quotas`      | client quotas: set, found by filter, refused |
 //! | `restart`     | what of all this survives a restart; a broker of its own |
 //! | `compaction`  | the last value of every key stays, and little else; brokers of their own |
@@ -32,6 +33,7 @@ mod cluster;
 mod codecs;
 mod compaction;
 mod group_admin;
+mod group_requests;
 mod groups;
 mod idempotence;
 mod positions;

@@ -5,6 +5,7 @@
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup as WireGroup, DescribedGroupMember};
 use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
+use protocol::error::NONE;
 
 use super::super::message::DescribedGroup;
 use super::{code, group_id, owned, wire, wire_opt};
@@ -14,7 +15,9 @@ pub fn request(request: &DescribeGroupsRequest) -> Vec<String> {
     request.groups.iter().map(|group| owned(group)).collect()
 }
 
-/// One group of the answer. `authorized_operations`: what the caller may do (a bit set), if v3+ asked for it.
+/// One group of the answer. `authorized_operations`: what the caller may do (a bit set), if v3+ asked for it; told of
+/// every group that comes without an error, so before v6 of one that does not exist (`KafkaApis
+/// .handleDescribeGroupsRequest`).
 pub fn group(version: i16, described: DescribedGroup, authorized_operations: Option<i32>) -> WireGroup {
     let members = described.members.into_iter().map(|member| {
         let mut wired = DescribedGroupMember::default()
@@ -40,6 +43,7 @@ pub fn group(version: i16, described: DescribedGroup, authorized_operations: Opt
         group.error_message = wire_opt(described.error_message);
     }
     if version >= 3
+        && group.error_code == NONE
         && let Some(operations) = authorized_operations
     {
         group.authorized_operations = operations;
