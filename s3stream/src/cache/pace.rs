@@ -2,14 +2,14 @@
 //!
 //! What an object of the lane takes, from its first append until it is durable, is what a producer waits for. Where nothing
 //! is read these times are *quiet*; the last of them are remembered, and renewed by a *pause* of all reads now and then. An
-//! object beside which something is read is *late* where it takes half as long again as 95 of a hundred quiet ones. Two that are
-//! late and not made up for by others halve the rate of reads. It grows by itself, slowly near where that happened.
+//! object beside which something is read is *late* where it takes half as long again as 95 of a hundred quiet ones, or four
+//! times as long as half of them. Two that are late and not made up for by others halve the rate of reads. It grows by itself,
+//! slowly where that happened, and faster the longer it does not.
 //!
 //! So where nothing stands in a lane's way there is no limit in the end, and none for who only reads: without objects
 //! nothing is late.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::time::Duration;
 
 /// Quiet times that are remembered at most, and for how long.
@@ -33,7 +33,9 @@ const LOOK_MAX: Duration = Duration::from_millis(100);
 /// A lane that has had no object for so long is idle: nobody gives way to it.
 const LANE_IDLE: Duration = Duration::from_secs(5);
 /// Nobody is late who took no longer: it is what producers linger and disks hesitate by themselves.
-const LATE_MIN: Duration = Duration::from_millis(20);
+const LATE_MIN: Duration = Duration::from_millis(6);
+/// Of quiet objects those are no measure that took longer than so many times what they take usually: a start, a hesitation.
+const USUAL_MAX: u32 = 4;
 /// So many late ones lower the rate; and each of so many others makes up for one, which is noise.
 const LATE_OBJECTS: f64 = 2.0;
 const OTHERS_PER_LATE: f64 = 50.0;
@@ -41,10 +43,15 @@ const OTHERS_PER_LATE: f64 = 50.0;
 const LATE_TOGETHER: f64 = 0.25;
 /// What is left of the rate then.
 const LOWERED: f64 = 0.5;
-/// By what it grows in a second, and by what in these parts of where it was lowered.
+/// What was begun before holds up objects for so long after it was lowered.
+const LOWERED_AFTER: Duration = Duration::from_millis(250);
+/// The first rate is this part of what is read until then.
+const FIRST: f64 = 0.125;
+/// By what it grows in a second; from this part on of where it was lowered by that, and by so much more for each second since.
 const GROWTH: f64 = 1.5;
+const NEAR: f64 = 0.8;
 const GROWTH_NEAR: f64 = 1.05;
-const NEAR: Range<f64> = 0.8..1.25;
+const GROWTH_MORE: f64 = 0.01;
 /// What is read at once where there is a limit: so much time of it, and no less than this.
 const BURST: Duration = Duration::from_millis(30);
 const READ_MIN: u64 = 1 << 20;
@@ -87,6 +94,8 @@ pub struct ReadPace {
     /// Where it was lowered last, and when.
     ceiling: f64,
     lowered_at: Duration,
+    /// What was put before says nothing of the rate that is.
+    judged_from: Duration,
     /// Late objects put since then that no others make up for.
     late: f64,
     /// When the last of them was durable. What had come before that may have been held up by the same.
@@ -126,6 +135,7 @@ impl ReadPace {
             rate_at: Duration::ZERO,
             ceiling: 0.0,
             lowered_at: Duration::ZERO,
+            judged_from: Duration::ZERO,
             late: 0.0,
             late_at: Duration::ZERO,
             took: Duration::ZERO,
@@ -213,8 +223,7 @@ impl ReadPace {
         let settled = self.reads == 0 || now.saturating_sub(took) >= self.ended_at + SETTLE;
         if met.alone && met.reads == self.reads && settled {
             self.quiet.push_back((took, now));
-        } else if met.at >= self.lowered_at {
-            // What was put before says nothing of the rate that is.
+        } else if met.at >= self.judged_from {
             self.judge(took, now);
         }
     }
@@ -248,13 +257,16 @@ impl ReadPace {
         // Of a limit that nobody reaches nothing would be left to see.
         self.ceiling = self.rate.unwrap_or(RATE_MAX).min(self.used()).max(self.rate_min);
         (self.lowered_at, self.late) = (now, 0.0);
+        self.judged_from = now + LOWERED_AFTER;
         self.limit(self.ceiling * LOWERED, now);
     }
 
     fn grow(&mut self, now: Duration) {
         let Some(rate) = self.rate else { return };
         let since = now.saturating_sub(self.rate_at).as_secs_f64();
-        let growth = if NEAR.contains(&(rate / self.ceiling)) { GROWTH_NEAR } else { GROWTH };
+        let calm = now.saturating_sub(self.lowered_at).as_secs_f64();
+        let near = (GROWTH_NEAR + GROWTH_MORE * calm).min(GROWTH);
+        let growth = if rate < self.ceiling * NEAR { GROWTH } else { near };
         self.limit(rate * growth.powf(since), now);
     }
 
@@ -282,8 +294,9 @@ impl ReadPace {
                 self.pause = Pause::Until(settled_at + self.pause_time());
                 if self.ceiling == 0.0 && self.quiet.len() < SAMPLES_MIN {
                     // Nobody knows what producers bear, who have just begun.
-                    self.ceiling = self.used().max(self.rate_min);
-                    self.limit(self.ceiling / 4.0, now);
+                    self.ceiling = (self.used() * FIRST).max(self.rate_min);
+                    self.lowered_at = now;
+                    self.limit(self.ceiling, now);
                 }
             }
             Pause::Draining(since) if now.saturating_sub(since) > DRAIN_MAX => self.go_on(now),
@@ -320,8 +333,10 @@ impl ReadPace {
             return None;
         }
         let mut sorted: Vec<Duration> = self.quiet.iter().map(|(took, _)| *took).collect();
-        let (_, slow, _) = sorted.select_nth_unstable(self.quiet.len() * 95 / 100);
-        Some((*slow * 3 / 2).max(LATE_MIN))
+        let (faster, slow, _) = sorted.select_nth_unstable(self.quiet.len() * 95 / 100);
+        let slow = *slow;
+        let (_, usual, _) = faster.select_nth_unstable(self.quiet.len() / 2);
+        Some((slow * 3 / 2).min(*usual * USUAL_MAX).max(LATE_MIN))
     }
 }
 
@@ -566,6 +581,38 @@ mod tests {
         assert_eq!(pace.rate(), None);
         pace.durable(pace.put(ms(300)), ms(90), ms(400));
         assert_eq!(pace.rate(), Some(MIB));
+    }
+
+    #[test]
+    fn what_is_late_when_quiet_is_no_measure_where_it_is_far_from_usual() {
+        let late_from = |slow: u64| {
+            let mut pace = ReadPace::new(MIB);
+            for n in 0..100 {
+                pace.durable(pace.put(ms(n)), ms(if n < 10 { slow } else { 5 }), ms(n));
+            }
+            pace.late_from()
+        };
+        assert_eq!(late_from(8), Some(ms(12)));
+        assert_eq!(late_from(500), Some(ms(20)), "the first of a lane that has just begun");
+    }
+
+    #[test]
+    fn what_is_put_right_after_the_rate_was_lowered_is_not_judged() {
+        let mut pace = ReadPace::new(MIB);
+        for n in 0..30 {
+            pace.durable(pace.put(ms(n)), ms(1), ms(n));
+        }
+        pace.at_once(1, ms(1000));
+        pace.at_once(1, ms(1000));
+        pace.ended(1, 800 * MIB, ms(1000));
+        let mut late = |at: u64| {
+            pace.durable(pace.put(ms(at)), ms(90), ms(at + 100));
+            pace.rate().map(|rate| rate / MIB)
+        };
+        assert_eq!((late(1010), late(1200)), (None, Some(400)));
+        let after = [1350, 1450, 1540].map(&mut late);
+        assert_eq!(after[0], after[2], "it was lowered at 1300");
+        assert_eq!([1650, 1850].map(late)[1], Some(260), "half of what it had grown to");
     }
 
     #[test]
