@@ -1,6 +1,7 @@
 //! Metadata (key 3), v0–v13.
-//! Behavior: brokers, and topics by name, by id, or all; a topic that is not there is created if both the client (v4 and
-//!   later) and `auto.create.topics.enable` allow it, and told at once.
+//! Behavior: brokers, and topics by name, by id, or all. A topic that is not there is created if both the client (v4 and
+//!   later) and `auto.create.topics.enable` allow it, and is unknown in this answer all the same: whoever has just deleted a
+//!   topic and looks whether it is gone would else be told of the new one.
 //! Versions: v1 no topics = none (v0: all) · v4 allow_auto_topic_creation · v5 offline replicas · v7 leader epoch ·
 //!   v8–v10 authorized operations · v10 topic ids · v12 by topic id · v13 top-level error.
 //! Errors: INVALID_TOPIC_EXCEPTION, UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID, LEADER_NOT_AVAILABLE,
@@ -39,13 +40,14 @@ pub async fn handle(
         return Ok(Reply::ready(encode_metadata(ctx.correlation_id, ctx.version, &response)?));
     }
     let asked = Asked::of(ctx.version, &request);
+    // As it was before anything is created (`DefaultAutoTopicCreationManager.sendCreateTopicRequest`).
+    let journal = broker.journal.image();
     let refused = match &asked {
         Asked::Some(topics) if may_create(broker, ctx.version, &request) => {
-            create_missing(broker, topics).await
+            create_missing(broker, &journal.inner, topics).await
         }
         _ => HashMap::new(),
     };
-    let journal = broker.journal.image();
     let image = &journal.inner;
     let shape = Shape {
         ctx,
@@ -129,12 +131,15 @@ fn may_create(broker: &Broker, version: i16, request: &MetadataRequest) -> bool 
     client_allows && broker.config.values.boolean("auto.create.topics.enable")
 }
 
-async fn create_missing(broker: &Arc<Broker>, topics: &[Wanted]) -> HashMap<String, Refused> {
-    let journal = broker.journal.image();
+async fn create_missing(
+    broker: &Arc<Broker>,
+    image: &MetadataImage,
+    topics: &[Wanted],
+) -> HashMap<String, Refused> {
     let missing: Vec<NewTopic> = topics
         .iter()
         .filter_map(|t| match t {
-            Wanted::Name(name) if journal.inner.topic(name).is_none() && check_name(name).is_ok() => {
+            Wanted::Name(name) if image.topic(name).is_none() && check_name(name).is_ok() => {
                 Some(broker.auto_created_topic(name))
             }
             _ => None,

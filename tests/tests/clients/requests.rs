@@ -40,6 +40,23 @@ fn id_of(topic: &str) -> Uuid {
     })
 }
 
+#[test]
+fn a_topic_that_metadata_creates_is_unknown_in_that_very_answer() {
+    let wanted = MetadataRequestTopic::default().with_name(Some(name(&unique("auto-created"))));
+    let request =
+        MetadataRequest::default().with_topics(Some(vec![wanted])).with_allow_auto_topic_creation(true);
+    for version in [4, 12] {
+        let asked = ask(&request, version).topics.remove(0);
+        let created = until("the topic", || {
+            let topic = ask(&request, version).topics.remove(0);
+            (topic.error_code == 0).then_some(topic)
+        });
+        let expected = if version == 4 { UNKNOWN_TOPIC_OR_PARTITION } else { 0 };
+        assert_eq!((asked.error_code, asked.partitions.is_empty()), (expected, expected != 0), "v{version}");
+        assert!(!created.partitions.is_empty());
+    }
+}
+
 /// What a request of a fetch session says.
 struct Session {
     id: i32,
