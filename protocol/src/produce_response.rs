@@ -107,6 +107,11 @@ pub struct Encoded {
 }
 
 impl Encoded {
+    /// Bytes of the frame.
+    pub fn size(&self) -> usize {
+        self.frame.len()
+    }
+
     /// The frame: what it says is true.
     pub fn confirm(self) -> Bytes {
         self.frame.freeze()
@@ -174,7 +179,12 @@ pub fn encode(
     let bytes = memory.len() - LENGTH_BYTES;
     let length = i32::try_from(bytes).map_err(|_| EncodeError::TooLong { bytes })?;
     memory[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
-    Ok(Encoded { frame: memory.split(), appended, version })
+    let frame = memory.split();
+    if bytes > MEMORY_BYTES {
+        // `memory` would keep all of it for the next.
+        *memory = BytesMut::new();
+    }
+    Ok(Encoded { frame, appended, version })
 }
 
 fn put_partition(

@@ -149,3 +149,24 @@ fn versions_outside_the_table_are_refused() {
         ));
     }
 }
+
+#[test]
+fn memory_does_not_grow_with_the_largest_answer() {
+    let mut memory = BytesMut::new();
+    let answer = |partitions: i32| {
+        let partitions = (0..partitions).map(|index| ProducedPartition::error(index, 3)).collect();
+        ProduceResponse {
+            topics: vec![ProducedTopic { partitions, ..Default::default() }],
+            ..Default::default()
+        }
+    };
+    for partitions in [1, 100_000, 1, 1] {
+        let answer = encode(&mut memory, 1, 9, &answer(partitions)).unwrap();
+        assert!(answer.size() > 30 * partitions as usize);
+        drop(answer);
+        assert!(memory.capacity() <= MEMORY_BYTES);
+        let next = encode(&mut memory, 1, 9, &ProduceResponse::default()).unwrap();
+        drop(next);
+        assert!(memory.capacity() <= 2 * MEMORY_BYTES, "{}", memory.capacity());
+    }
+}

@@ -1,6 +1,6 @@
 //! A row of the tables, how its values are judged, and a set of values read by type.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Kafka's `ConfigDef.Type`; the numbers are those of DescribeConfigs (`ConfigEntry.ConfigType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,7 +270,8 @@ impl ConfigDef {
     fn fault_of_list(&self, value: &str) -> Option<&'static str> {
         let Rule::ListOf(_) = self.rule else { return None };
         let words: Vec<&str> = value.split(',').map(str::trim).collect();
-        let repeated = words.iter().enumerate().any(|(n, word)| words[..n].contains(word));
+        let mut seen = HashSet::new();
+        let repeated = !words.iter().all(|word| seen.insert(word));
         match value {
             "" => None,
             _ if repeated => Some("duplicated"),

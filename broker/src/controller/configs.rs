@@ -170,12 +170,10 @@ impl Judge<'_> {
     /// Judges what a resource would have, and gives the records that make it so.
     fn altered(&self, resource: ConfigResource, name: &str, after: Layer) -> Result<Altered, Refused> {
         let before = self.stored(resource, name);
-        if after.iter().any(|(key, value)| value.len() > VALUE_BYTES_MAX && before.get(key) != Some(value)) {
-            return Err(invalid_config(format!(
-                "The configuration value cannot be added because it exceeds the maximum value size of {VALUE_BYTES_MAX} \
-                 bytes."
-            )));
-        }
+        after
+            .iter()
+            .filter(|(key, value)| before.get(*key) != Some(value))
+            .try_for_each(|(_, value)| fits(value))?;
         match resource {
             ConfigResource::Topic => {
                 if name.is_empty() {
@@ -379,6 +377,16 @@ fn check_together(values: &Values, after: &Layer) -> Result<(), Refused> {
         }
     }
     Ok(())
+}
+
+/// Is a value short enough to be kept? Nothing else is looked at in one that is not.
+pub(super) fn fits(value: &str) -> Result<(), Refused> {
+    if value.len() <= VALUE_BYTES_MAX {
+        return Ok(());
+    }
+    Err(invalid_config(format!(
+        "The configuration value cannot be added because it exceeds the maximum value size of {VALUE_BYTES_MAX} bytes."
+    )))
 }
 
 fn invalid_request(why: impl Into<String>) -> Refused {

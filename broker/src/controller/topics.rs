@@ -230,6 +230,7 @@ fn check_configs(topic: &NewTopic, values: &Values) -> Result<Vec<(String, Strin
     if !nulls.is_empty() {
         return Err(invalid(format!("Null value not supported for topic configs: {}", nulls.join(","))));
     }
+    topic.configs.iter().filter_map(|(_, value)| value.as_deref()).try_for_each(super::configs::fits)?;
     // A key that is there twice has its last value, as in Kafka's map.
     let set: std::collections::BTreeMap<String, String> = topic
         .configs
@@ -256,6 +257,15 @@ mod tests {
 
     fn judge(rig: &Rig, topic: &NewTopic, id: u128) -> Result<CreatedTopic, Refused> {
         create(&rig.image, topic, Uuid::from_u128(id), rig.leader, DEFAULTS, &rig.values)
+    }
+
+    #[test]
+    fn a_value_that_is_too_long_is_refused_before_it_is_looked_at() {
+        let words = (0..9_000).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+        let configs = vec![("cleanup.policy".to_string(), Some(words))];
+        let refused = judge(&Rig::new(), &NewTopic { configs, ..topic("long") }, 1).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidConfig);
+        assert!(refused.message.contains("exceeds the maximum value size"));
     }
 
     #[test]

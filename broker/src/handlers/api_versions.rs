@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use protocol::StrBytes;
 use protocol::api_versions::answer;
 use protocol::codec::RequestHeader;
 
@@ -27,7 +28,9 @@ pub fn handle(
     let features = features(journal.level, journal.seq);
     let answer = answer(header.correlation_id, header.api_version, body, &features)?;
     if let Some(client) = answer.client {
-        connection.software = Some((client.name, client.version));
+        // Copied: slices would hold the frame for as long as the connection lives.
+        let copied = |text: StrBytes| StrBytes::from_string(text.to_string());
+        connection.software = Some((copied(client.name), copied(client.version)));
     }
     Ok(Reply::ready(answer.frame))
 }

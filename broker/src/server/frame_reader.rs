@@ -118,9 +118,19 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             self.fill_pooled(size).await?
         } else {
             self.fill(size, size).await?;
-            self.buffer.split_to(size).freeze()
+            self.take(size)
         };
         Ok(RequestFrame { head, bytes: bytes.slice(4..), charge })
+    }
+
+    /// The frame that the buffer begins with. Memory that was made for it, or is used up, goes with it: the buffer would keep all
+    /// of it for as long as the connection lives.
+    fn take(&mut self, size: usize) -> Bytes {
+        let frame = self.buffer.split_to(size).freeze();
+        if size > self.buffer_bytes || (self.buffer.is_empty() && self.is_used_up()) {
+            self.buffer = BytesMut::from(&self.buffer[..]);
+        }
+        frame
     }
 
     async fn charge(&self, head: &FrameHead, size: usize) -> Permit {
@@ -134,12 +144,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let now = Instant::now();
         let (deadline, idle_at) = (now + self.idle, now + self.idle.min(IDLE_AFTER));
         while self.buffer.len() < HEAD_BYTES {
-            // What little is left at the end of a buffer is not worth a read.
-            if self.room() < self.buffer_bytes / 8 {
-                self.buffer.reserve(self.buffer_bytes - self.buffer.len());
+            if self.is_used_up() {
+                self.renew();
             }
+            let mut room = (&mut self.buffer).limit(BUSY_BUFFER_BYTES - HEAD_BYTES);
             let until = if self.buffer_bytes == IDLE_BUFFER_BYTES { deadline } else { idle_at };
-            let read = match timeout_at(until, self.socket.read_buf(&mut self.buffer)).await {
+            let read = match timeout_at(until, self.socket.read_buf(&mut room)).await {
                 Ok(read) => read?,
                 Err(_) if until == deadline => return Err(ReadError::Idle),
                 Err(_) => {
@@ -161,9 +171,16 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Ok(())
     }
 
-    /// Bytes that the buffer takes without being moved.
-    fn room(&self) -> usize {
-        self.buffer.capacity() - self.buffer.len()
+    /// What little is left at the end of a buffer is not worth a read.
+    fn is_used_up(&self) -> bool {
+        self.buffer.capacity() - self.buffer.len() < self.buffer_bytes / 8
+    }
+
+    /// Goes on in fresh memory of the usual size: `reserve` might double what there is.
+    fn renew(&mut self) {
+        let mut fresh = BytesMut::with_capacity(self.buffer_bytes);
+        fresh.extend_from_slice(&self.buffer);
+        self.buffer = fresh;
     }
 
     /// Reads until the buffer holds `want` bytes of a frame of `size`, and beyond them only what a buffer of
@@ -171,12 +188,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     async fn fill(&mut self, want: usize, size: usize) -> Result<(), ReadError> {
         while self.buffer.len() < want {
             let have = self.buffer.len();
-            if self.buffer.capacity() < want {
-                let target = match want {
-                    small if small <= self.buffer_bytes => self.buffer_bytes,
-                    large if have < FIRST_ALLOCATION_BYTES => large.min(FIRST_ALLOCATION_BYTES),
-                    large => large,
-                };
+            if self.buffer.capacity() < want && want <= self.buffer_bytes {
+                self.renew();
+            } else if self.buffer.capacity() < want {
+                let target =
+                    if have < FIRST_ALLOCATION_BYTES { want.min(FIRST_ALLOCATION_BYTES) } else { want };
                 self.buffer.reserve(target - have);
             }
             let pace = self.pace(want - have);
@@ -301,6 +317,26 @@ mod tests {
         assert_eq!((reader.buffer_bytes, reader.buffer.capacity()), (IDLE_BUFFER_BYTES, IDLE_BUFFER_BYTES));
         client.write_all(&frame(0, 9)).await.unwrap();
         assert_eq!(reader.next(true).await.unwrap().bytes.len(), 4 + 9);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_memory_of_a_large_frame_goes_with_it() {
+        let budget = Budget::new(512 << 20);
+        let (mut client, mut reader) = reader(&budget);
+        for size in [40 << 20, 9 << 20, 40_000, 5_000] {
+            let sender = tokio::spawn(async move {
+                client.write_all(&frame(0, size)).await.unwrap();
+                client.write_all(&frame(3, 10)).await.unwrap();
+                client
+            });
+            drop(reader.next(true).await.unwrap());
+            client = sender.await.unwrap();
+            let small = reader.next(true).await.unwrap();
+            assert!(reader.buffer.capacity() <= BUSY_BUFFER_BYTES, "{size}: {}", reader.buffer.capacity());
+            // The small one lies in memory that was not made for the large one: it can be had whole, and is short.
+            let memory = small.bytes.try_into_mut().unwrap_or_default();
+            assert!(memory.capacity() <= BUSY_BUFFER_BYTES);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -69,8 +69,8 @@ impl Reply {
         let held = match self {
             Reply::None => 0,
             Reply::Ready(frame) => frame.parts.iter().map(Bytes::len).sum(),
-            // The batches are in the lane, which has charged them; the answer is small.
-            Reply::Durable { .. } => LEAST,
+            // The batches are in the lane, which has charged them.
+            Reply::Durable { answer, .. } => answer.size(),
             Reply::Parked(_) => request_bytes,
         };
         held.max(LEAST) as u64

@@ -3,8 +3,9 @@
 //! What an object of the lane takes, from its first append until it is durable, is what a producer waits for. Where nothing
 //! is read these times are *quiet*; the last of them are remembered, and renewed by a *pause* of all reads now and then. An
 //! object beside which something is read is *late* where it takes half as long again as 95 of a hundred quiet ones, or four
-//! times as long as half of them. Two that are late and not made up for by others halve the rate of reads. It grows by itself,
-//! slowly where that happened, and faster the longer it does not.
+//! times as long as half of them; it counts the less, the more of the quiet ones are late by themselves. Two that are late and
+//! not made up for by others halve the rate of reads. It grows by itself, slowly where that happened, and faster the longer it
+//! does not.
 //!
 //! So where nothing stands in a lane's way there is no limit in the end, and none for who only reads: without objects
 //! nothing is late.
@@ -230,12 +231,14 @@ impl ReadPace {
 
     fn judge(&mut self, took: Duration, now: Duration) {
         // What nobody calls late needs no look at the others.
-        if took <= LATE_MIN || self.late_from().is_none_or(|late_from| took <= late_from) {
-            self.late = (self.late - 1.0 / OTHERS_PER_LATE).max(0.0);
-        } else {
-            let anew = now.saturating_sub(took) >= self.late_at;
-            self.late += if anew { 1.0 } else { LATE_TOGETHER };
-            self.late_at = now;
+        let late_from = if took <= LATE_MIN { None } else { self.late_from().filter(|from| took > *from) };
+        match late_from {
+            None => self.late = (self.late - 1.0 / OTHERS_PER_LATE).max(0.0),
+            Some(late_from) => {
+                let anew = now.saturating_sub(took) >= self.late_at;
+                self.late += self.weight(late_from) * if anew { 1.0 } else { LATE_TOGETHER };
+                self.late_at = now;
+            }
         }
         if self.late >= LATE_OBJECTS {
             self.lower(now);
@@ -326,6 +329,12 @@ impl ReadPace {
 
     fn used(&self) -> f64 {
         self.bytes[0].max(self.bytes[1]) as f64
+    }
+
+    /// What a late object counts: the less, the more of the quiet ones are as late by themselves.
+    fn weight(&self, late_from: Duration) -> f64 {
+        let late = self.quiet.iter().filter(|(took, _)| *took > late_from).count();
+        1.0 / (1.0 + OTHERS_PER_LATE * late as f64 / self.quiet.len() as f64)
     }
 
     fn late_from(&self) -> Option<Duration> {
@@ -462,6 +471,19 @@ mod tests {
         world.run(ms(30_000), true, |_| ms(60));
         let read = world.run(ms(30_000), true, |_| ms(60));
         assert!(read > 30 * 2000, "{read} MiB");
+    }
+
+    #[test]
+    fn who_is_late_now_and_then_by_himself_is_not_held_up_by_reads() {
+        let mut world = World::new(32 * MIB);
+        let objects = std::cell::Cell::new(0);
+        let takes = |_| {
+            objects.set(objects.get() + 1);
+            if objects.get() % 10 == 0 { ms(20) } else { ms(2) }
+        };
+        world.run(ms(10_000), false, takes);
+        let read = world.run(ms(60_000), true, takes);
+        assert!(read > 60 * 2000, "{read} MiB");
     }
 
     #[test]
