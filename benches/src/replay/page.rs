@@ -144,7 +144,7 @@ of it: what four readers can gain over one, and what they leave to others, is bo
 - **Tail**: {} records/s to 8 partitions for {} s, from `send` to a waiting consumer; alone, then beside four replays that
   begin cold and begin again when they end. Before both the broker is started again and the page cache dropped, since that
   also holds what a file system knows of its files. The replays' own clients run at the least priority: what a client does with
-  what it reads holds up nobody else's on a machine of its own, and here it would be most of what is seen.
+  what it reads holds up nobody else's on a machine of its own.
 - **Bytes written** and **objects**: when uploading, merging and deleting have nothing left to do. For MinIO what it received,
   for a directory what the process handed to the file system: the journal and all else included.
 - **Compacting**: {} MiB of records with random keys, about ten of each, in {} partitions of a topic of their own. The broker
