@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::api::{self, ApiKey};
 use crate::codec::put_response_header;
-use crate::error::{self, EncodeError};
+use crate::error::EncodeError;
 use crate::frame::LENGTH_BYTES;
 use crate::primitives::{
     LeaderIdAndEpoch, NodeEndpoint, put_array_length, put_leader_tag, put_no_tags, put_node_endpoints_tag,
@@ -71,6 +71,8 @@ pub struct ProducedPartition {
     pub failure: Option<Box<Failure>>,
     /// With NOT_LEADER_OR_FOLLOWER: who leads (v10+).
     pub current_leader: Option<LeaderIdAndEpoch>,
+    /// It is so only if what the answer waits for becomes durable.
+    pub provisional: bool,
 }
 
 /// What is wrong with a partition's batch, in words.
@@ -93,6 +95,7 @@ impl ProducedPartition {
             log_start_offset: -1,
             failure: None,
             current_leader: None,
+            provisional: false,
         }
     }
 }
@@ -101,8 +104,8 @@ impl ProducedPartition {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
     frame: BytesMut,
-    /// Where the error codes of those partitions are that have none. Most producers send a batch at a time.
-    appended: SmallVec<[usize; 1]>,
+    /// Where the error codes of the provisional partitions are. Most producers send a batch at a time.
+    provisional: SmallVec<[usize; 1]>,
     version: i16,
 }
 
@@ -117,9 +120,9 @@ impl Encoded {
         self.frame.freeze()
     }
 
-    /// The frame, in which nothing was appended: partitions without an error have `error_code` now.
+    /// The frame, in which nothing was appended: provisional partitions have `error_code` now.
     pub fn revoke(mut self, error_code: i16) -> Bytes {
-        for at in self.appended {
+        for at in self.provisional {
             let mut partition = &mut self.frame[at..];
             partition.put_i16(error_code);
             partition.put_i64(-1);
@@ -151,7 +154,7 @@ pub fn encode(
     if memory.capacity() < ANSWER_BYTES {
         memory.reserve(MEMORY_BYTES);
     }
-    let mut appended = SmallVec::new();
+    let mut provisional = SmallVec::new();
     put_response_header(memory, api, correlation_id, version);
     put_array_length(memory, flexible, Some(response.topics.len()))?;
     for topic in &response.topics {
@@ -162,8 +165,8 @@ pub fn encode(
         }
         put_array_length(memory, flexible, Some(topic.partitions.len()))?;
         for partition in &topic.partitions {
-            if partition.error_code == error::NONE {
-                appended.push(memory.len() + size_of_val(&partition.index));
+            if partition.provisional {
+                provisional.push(memory.len() + size_of_val(&partition.index));
             }
             put_partition(memory, version, flexible, partition)?;
         }
@@ -184,7 +187,7 @@ pub fn encode(
         // `memory` would keep all of it for the next.
         *memory = BytesMut::new();
     }
-    Ok(Encoded { frame, appended, version })
+    Ok(Encoded { frame, provisional, version })
 }
 
 fn put_partition(

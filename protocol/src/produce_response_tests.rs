@@ -72,14 +72,14 @@ fn as_codec_partition(version: i16, partition: &ProducedPartition) -> PartitionP
     codec
 }
 
-/// The answer with this error where there was none.
+/// The answer with this error where it was provisional.
 fn revoked(response: &ProduceResponse, error_code: i16) -> ProduceResponse {
     let mut revoked = response.clone();
     for partition in revoked.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
-        if partition.error_code == error::NONE {
+        if partition.provisional {
             let (failure, current_leader) = (partition.failure.take(), partition.current_leader);
             let error = ProducedPartition::error(partition.index, error_code);
-            *partition = ProducedPartition { failure, current_leader, ..error };
+            *partition = ProducedPartition { failure, current_leader, provisional: true, ..error };
         }
     }
     revoked
@@ -90,6 +90,7 @@ prop_compose! {
         numbers in (any::<i32>(), prop_oneof![Just(0), any::<i16>()], any::<i64>(), any::<i64>(), any::<i64>()),
         failure in option::of((option::of(0usize..200), vec((any::<i32>(), 0usize..200), 0..4))),
         leader in option::of((0i32..100, 0i32..100)),
+        provisional in any::<bool>(),
     ) -> ProducedPartition {
         let (index, error_code, base_offset, log_append_time_ms, log_start_offset) = numbers;
         ProducedPartition {
@@ -99,6 +100,7 @@ prop_compose! {
                 records: records.into_iter().map(|(index, length)| (index, "r".repeat(length))).collect(),
             })),
             current_leader: leader.map(|(leader_id, leader_epoch)| LeaderIdAndEpoch { leader_id, leader_epoch }),
+            provisional,
         }
     }
 }

@@ -122,6 +122,48 @@ fn retry_joins_pending() {
     });
 }
 
+/// A gap behind a batch that is not in the bucket yet is told when that is, and never if it does not come there: a final
+/// error would then have been given for what never was (I5).
+#[test]
+fn no_sequence_is_refused_by_what_is_not_durable() {
+    for fenced in [false, true] {
+        s3stream::sim::run(async move {
+            let s3 = FakeS3::new(1, Faults::none());
+            let world = World::new(1, Root::S3(s3.clone()), None, 1);
+            let life = world.start();
+            while life.incarnation().is_none() {
+                sleep(Duration::from_millis(100)).await;
+            }
+            let mut wire = world.connect_to(&life).expect("it serves");
+            let mut other = world.connect_to(&life).expect("it serves");
+            let id = prepare(&mut wire).await;
+            s3.cut_off(&life.name());
+            wire.send(&produce(id), 9).await.expect("sent");
+            sleep(Duration::from_millis(100)).await;
+            let gap = tokio::spawn(async move {
+                let patience = Duration::from_secs(300);
+                let told = other.ask(&produce_from(id, 7), 9, patience).await.ok()?;
+                ResponseError::try_from_code(told.responses[0].partition_responses[0].error_code)
+            });
+            sleep(Duration::from_secs(1)).await;
+            assert!(!gap.is_finished(), "the batch before it is not durable");
+            if fenced {
+                let successor = world.start();
+                while successor.incarnation().is_none() {
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+            s3.reconnect(&life.name());
+            let told = gap.await.expect("no panic");
+            if fenced {
+                assert!(matches!(told, None | Some(ResponseError::NotLeaderOrFollower)), "{told:?}");
+            } else {
+                assert_eq!(told, Some(ResponseError::OutOfOrderSequenceNumber));
+            }
+        });
+    }
+}
+
 /// Makes the topic, gives a producer id.
 async fn prepare(wire: &mut Wire) -> i64 {
     let topic = CreatableTopic::default()
@@ -137,8 +179,13 @@ async fn prepare(wire: &mut Wire) -> i64 {
 
 /// The first batch of a producer (-1: of none): one record.
 fn produce(id: i64) -> ProduceRequest {
+    produce_from(id, 0)
+}
+
+/// The same from sequence `first` on.
+fn produce_from(id: i64, first: i32) -> ProduceRequest {
     let batch = BatchBuilder::new().append(1_700_000_000_000, None, Some(b"once"), &[]);
-    let batch = if id >= 0 { batch.producer(id, 0, 0) } else { batch };
+    let batch = if id >= 0 { batch.producer(id, 0, first) } else { batch };
     let data = PartitionProduceData::default().with_records(Some(batch.build()));
     let topic = TopicProduceData::default()
         .with_name(TopicName(StrBytes::from_static_str(TOPIC)))

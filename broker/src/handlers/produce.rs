@@ -1,7 +1,8 @@
 //! Produce (key 0), v3–v13; v0–v2 are advertised for old librdkafka's sake (KAFKA-18659) and refused on use.
 //! Behavior: each batch is judged, given its offsets and pushed into the lane before the next request of the connection is
 //!   read; the answer leaves when the last lane object it touched is durable. acks=1 means what acks=all means. acks=0
-//!   gets no answer; if something failed, the connection is closed.
+//!   gets no answer; if something failed, the connection is closed. A sequence is refused when what it was judged by is
+//!   durable: else that may never have been (I5).
 //! Versions: v8 record errors (KIP-467) · v10 current leader (KIP-951) · v13 topic ids (KIP-516).
 //! Errors: INVALID_REQUIRED_ACKS, UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID, INVALID_TOPIC_EXCEPTION (internal topics),
 //!   those of `AppendError`, INVALID_TXN_STATE (transactions are not served).
@@ -34,6 +35,8 @@ const ADMIN_CLIENT_ID: &str = "__admin_client";
 struct Refused {
     code: ErrorCode,
     failure: Option<Box<Failure>>,
+    /// The lane object that the judgement rests on: it is no final one before that is durable (I5).
+    at: Option<LaneNumber>,
 }
 
 /// Serves the request; see the file header. The answer is written into `memory`.
@@ -46,7 +49,8 @@ pub async fn handle(
 ) -> Result<Reply, Close> {
     let acks = request.acks;
     let refusal = refuse_all(broker, &request).await;
-    let mut charge = Some(charge);
+    // The frame stays in memory until the last of its batches was copied, and is charged for all of it until then.
+    let charge = Arc::new(charge);
     let mut at: Option<LaneNumber> = None;
     let mut topics = Vec::with_capacity(request.topic_data.len());
     for data in request.topic_data {
@@ -54,10 +58,10 @@ pub async fn handle(
         let partition = |p: PartitionProduceData| {
             let index = p.index;
             let outcome = match &topic {
-                Ok(topic) => append(broker, ctx, topic, p, &mut charge),
+                Ok(topic) => append(broker, ctx, topic, p, charge.clone()),
                 Err(code) => Err(refused(*code)),
             };
-            at = at.max(outcome.as_ref().ok().and_then(|appended| appended.at));
+            at = at.max(outcome.as_ref().map_or_else(|refused| refused.at, |appended| appended.at));
             produced(index, outcome)
         };
         let partitions = data.partition_data.into_iter().map(partition).collect();
@@ -119,35 +123,37 @@ fn append(
     ctx: &RequestContext,
     topic: &Topic,
     data: PartitionProduceData,
-    charge: &mut Option<Permit>,
+    charge: Arc<Permit>,
 ) -> Result<Appended, Refused> {
     let partition: &Arc<Partition> =
         topic.partition(data.index).ok_or_else(|| refused(ErrorCode::UnknownTopicOrPartition))?;
     let now_ms = broker.env.clock.wall_ms();
-    let bytes = data.records.as_ref().map_or(0, |r| r.len());
     let limit = broker.decompressed_bytes_max();
     let validated =
         validate(data.records, ctx.version, &topic.config.load(), now_ms, limit).map_err(explain)?;
     if validated.batch.header().is_transactional() {
         return Err(refused(ErrorCode::InvalidTxnState));
     }
-    // The frame stays in memory until the last of its batches was copied; each carries its part of the charge.
-    let charge = charge.as_mut().map(|all| all.split(bytes as u64));
-    let context = AppendContext { lane: &broker.lane, now_ms, charge };
+    let context = AppendContext { lane: &broker.lane, now_ms, charge: Some(charge) };
     partition.append(&validated.batch, validated.max_timestamp, context).map_err(explain)
 }
 
 fn refused(code: ErrorCode) -> Refused {
-    Refused { code, failure: None }
+    Refused { code, failure: None, at: None }
 }
 
 fn explain(error: AppendError) -> Refused {
-    let (code, message) = (append_error_code(&error), Some(error.to_string()));
+    let code = append_error_code(&error);
+    if let AppendError::Sequence(error) = error {
+        // Its words would be wrong beside the code that it may be revoked with; Kafka has none here, too.
+        return Refused { code, failure: None, at: error.rests_on() };
+    }
+    let message = Some(error.to_string());
     let records = match error {
         AppendError::Records(_, errors) => errors.into_iter().map(|e| (e.batch_index, e.message)).collect(),
         _ => Vec::new(),
     };
-    Refused { code, failure: Some(Box::new(Failure { message, records })) }
+    Refused { code, failure: Some(Box::new(Failure { message, records })), at: None }
 }
 
 fn produced(index: i32, outcome: Result<Appended, Refused>) -> ProducedPartition {
@@ -156,10 +162,12 @@ fn produced(index: i32, outcome: Result<Appended, Refused>) -> ProducedPartition
             base_offset: appended.base_offset,
             log_append_time_ms: appended.log_append_time_ms,
             log_start_offset: appended.log_start_offset,
+            provisional: true,
             ..ProducedPartition::error(index, error::NONE)
         },
-        Err(Refused { code, failure }) => {
-            ProducedPartition { failure, ..ProducedPartition::error(index, code.code()) }
+        Err(Refused { code, failure, at }) => {
+            let error = ProducedPartition::error(index, code.code());
+            ProducedPartition { failure, provisional: at.is_some(), ..error }
         }
     }
 }

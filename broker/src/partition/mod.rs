@@ -155,8 +155,8 @@ pub struct AppendContext<'a> {
     pub lane: &'a Lane,
     /// Wall clock, milliseconds.
     pub now_ms: i64,
-    /// Charge of the frame that the batch lies in, or a part of it.
-    pub charge: Option<Permit>,
+    /// Charge of the frame that the batch lies in.
+    pub charge: Option<Arc<Permit>>,
 }
 
 impl Partition {

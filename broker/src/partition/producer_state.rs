@@ -38,6 +38,8 @@ pub enum SequenceError {
         expected: i32,
         /// The batch's first.
         got: i32,
+        /// The lane object that holds the producer's newest batch; None: durable since before this incarnation.
+        at: Option<LaneNumber>,
     },
     /// A producer with a newer epoch has written.
     #[error("epoch {got} of producer {producer_id} is older than the last seen epoch {current}")]
@@ -48,7 +50,19 @@ pub enum SequenceError {
         current: i16,
         /// The batch's.
         got: i16,
+        /// The lane object that holds the producer's newest batch; None: durable since before this incarnation.
+        at: Option<LaneNumber>,
     },
+}
+
+impl SequenceError {
+    /// The lane object that the judgement rests on: what is in there may not become durable, and would then have been judged by
+    /// what never was.
+    pub fn rests_on(&self) -> Option<LaneNumber> {
+        match self {
+            SequenceError::OutOfOrder { at, .. } | SequenceError::StaleEpoch { at, .. } => *at,
+        }
+    }
 }
 
 /// A batch that was admitted.
@@ -101,20 +115,16 @@ impl ProducerStates {
             // Never seen, or expired: any sequence will do (KIP-360; without verification as in TV2).
             return Ok(Sequenced::Next);
         };
+        let (producer_id, at) = (batch.producer_id, producer.batches.back().and_then(|b| b.at));
         if batch.producer_epoch < producer.epoch {
-            return Err(SequenceError::StaleEpoch {
-                producer_id: batch.producer_id,
-                current: producer.epoch,
-                got: batch.producer_epoch,
-            });
+            let (current, got) = (producer.epoch, batch.producer_epoch);
+            return Err(SequenceError::StaleEpoch { producer_id, current, got, at });
         }
         let first = batch.base_sequence;
+        let out_of_order = |expected| SequenceError::OutOfOrder { producer_id, expected, got: first, at };
         if batch.producer_epoch > producer.epoch {
-            return if first == 0 || producer.epoch == NO_EPOCH {
-                Ok(Sequenced::Next)
-            } else {
-                Err(SequenceError::OutOfOrder { producer_id: batch.producer_id, expected: 0, got: first })
-            };
+            let begins = first == 0 || producer.epoch == NO_EPOCH;
+            return if begins { Ok(Sequenced::Next) } else { Err(out_of_order(0)) };
         }
         let last = batch.last_sequence();
         if let Some(known) =
@@ -123,11 +133,7 @@ impl ProducerStates {
             return Ok(Sequenced::Duplicate(*known));
         }
         let expected = producer.batches.back().map_or(0, |b| next_sequence(b.last_sequence));
-        if first == expected {
-            Ok(Sequenced::Next)
-        } else {
-            Err(SequenceError::OutOfOrder { producer_id: batch.producer_id, expected, got: first })
-        }
+        if first == expected { Ok(Sequenced::Next) } else { Err(out_of_order(expected)) }
     }
 
     /// Notes a batch that was appended.
@@ -239,7 +245,7 @@ mod tests {
         }
         assert_eq!(
             states.check(&batch(0, 0, 1)),
-            Err(SequenceError::OutOfOrder { producer_id: 7, expected: 6, got: 0 })
+            Err(SequenceError::OutOfOrder { producer_id: 7, expected: 6, got: 0, at: Some(LaneNumber(5)) })
         );
     }
 
@@ -269,6 +275,16 @@ mod tests {
         assert!(matches!(states.check(&batch(1, 5, 1)), Err(SequenceError::OutOfOrder { expected: 0, .. })));
         admit(&mut states, 5, &batch(1, 0, 1)).unwrap();
         assert!(matches!(states.check(&batch(0, 5, 1)), Err(SequenceError::StaleEpoch { current: 1, .. })));
+    }
+
+    #[test]
+    fn a_refusal_rests_on_the_newest_batch_of_the_producer() {
+        let mut states = ProducerStates::default();
+        admit(&mut states, 3, &batch(1, 0, 1)).unwrap();
+        admit(&mut states, 8, &batch(1, 1, 1)).unwrap();
+        for refused in [batch(1, 5, 1), batch(2, 5, 1), batch(0, 2, 1)] {
+            assert_eq!(states.check(&refused).unwrap_err().rests_on(), Some(LaneNumber(8)));
+        }
     }
 
     #[test]

@@ -36,9 +36,9 @@ pub struct Append {
     pub attachment: Option<Attachment>,
     /// Who is told when they are durable.
     pub sink: Arc<dyn StreamSink>,
-    /// What the caller holds for `body` (its part of the frame, in class ingress); given back at the cut. None for
-    /// internal appends, which never wait for ingress (I8).
-    pub charge: Option<Permit>,
+    /// What the caller holds for the frame of `body`, in class ingress; given back at the cut of the last append out of it.
+    /// None for internal appends, which never wait for ingress (I8).
+    pub charge: Option<Arc<Permit>>,
 }
 
 impl Append {
