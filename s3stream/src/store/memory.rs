@@ -55,11 +55,14 @@ impl MemoryStore {
 #[async_trait]
 impl Store for MemoryStore {
     async fn put_new(&self, key: &str, body: PutPayload, _timeout: Duration) -> PutNew {
+        // A copy: slices of the caller's memory would keep all of that.
+        let mut copy = Vec::with_capacity(body.content_length());
+        body.iter().for_each(|part| copy.extend_from_slice(part));
         let mut objects = self.objects.lock();
         if objects.contains_key(key) {
             return PutNew::Exists;
         }
-        objects.insert(key.to_owned(), Bytes::from(body));
+        objects.insert(key.to_owned(), copy.into());
         PutNew::Created
     }
 
