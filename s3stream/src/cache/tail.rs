@@ -6,8 +6,8 @@
 //! old data evicts nothing here.
 //!
 //! An object is *pinned* until it is durable: until then it exists nowhere else. Durable ones go oldest first, whole
-//! (their chunks are one allocation each), and only when room is needed. Eviction gives the charge back; a reader that
-//! still holds a slice is charged by the class of its answer.
+//! (a chunk goes with the last object in it, at most a few later), and only when room is needed. Eviction gives the charge back;
+//! a reader that still holds a slice is charged by the class of its answer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

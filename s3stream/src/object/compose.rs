@@ -283,7 +283,7 @@ mod tests {
             wanted.extend_from_slice(&bytes);
             base += 1;
         }
-        let capacity: usize = composer.pieces.iter().map(ChunkWriter::capacity).sum();
+        let capacity: usize = composer.pieces.iter().map(ChunkWriter::cost).sum();
         assert!(capacity < wanted.len() + 2 * ChunkPool::CHUNK_BYTES, "{capacity} for {}", wanted.len());
         let pieces = composer.pieces.len();
         assert!(pieces < 10, "{pieces} pieces");

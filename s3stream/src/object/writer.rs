@@ -227,7 +227,6 @@ impl ObjectBuilder {
             self.close_chunk();
             let expected = self.expected.clamp(length, length.max(ChunkPool::CHUNK_BYTES));
             let chunk = self.pool.take(expected, length, self.written);
-            self.capacity += chunk.capacity();
             self.chunk = Some(chunk);
         }
         self.expected = self.expected.saturating_sub(length);
@@ -237,6 +236,7 @@ impl ObjectBuilder {
     fn close_chunk(&mut self) {
         debug_assert!(self.open.is_none(), "a block never straddles two chunks");
         let Some(chunk) = self.chunk.take() else { return };
+        self.capacity += chunk.cost();
         let bytes = chunk.freeze();
         self.starts.push(self.written);
         self.written += bytes.len() as u64;

@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::chunk::{ALIGNMENT, ChunkPool};
+use super::chunk::{ALIGNED_MIN, ALIGNMENT, ChunkPool, SHARED_ROOM_MIN};
 use super::open_object::{OpenObject, StreamSink};
 use crate::block_ref::{BlockRef, LaneRef};
 use crate::ids::{LaneId, LaneNumber, Nonce};
@@ -157,18 +157,22 @@ impl std::fmt::Debug for SinkHandle {
 }
 
 /// The most memory that the object of `open` can take: what to reserve before it is cut. At the end of a chunk less
-/// than the largest append is left unused, at its beginning less than [`ALIGNMENT`].
+/// than the largest append is left unused, at its beginning less than [`ALIGNMENT`]; and once there may be less left of a
+/// shared one than it is worth to go on with.
 pub fn capacity_max(open: &OpenObject) -> u64 {
     let chunk = ChunkPool::CHUNK_BYTES as u64;
-    let blocks = blocks_max(open) as u64;
-    let total = HEADER_LEN as u64 + open.bytes + index_and_footer_len(blocks as usize) as u64;
-    let lead = ALIGNMENT as u64;
+    let index = index_and_footer_len(blocks_max(open)) as u64;
+    let total = HEADER_LEN as u64 + open.bytes + index;
+    let (lead, largest) = (ALIGNMENT as u64, open.largest as u64);
+    let left = match total {
+        total if total < ALIGNED_MIN as u64 => 0,
+        _ => (SHARED_ROOM_MIN as u64).max(largest).max(index).min(chunk) + 2 * lead,
+    };
     if total <= chunk - lead {
-        return total + lead;
+        return total + lead + left;
     }
-    let largest = open.largest as u64;
     let chunks = total / (chunk - lead - largest.min((chunk - lead) / 2)) + 1;
-    total + chunks * (largest + lead).min(chunk)
+    total + chunks * (largest + lead).min(chunk) + left
 }
 
 /// At least as many blocks as the cut can make.

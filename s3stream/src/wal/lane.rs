@@ -156,7 +156,7 @@ pub struct LaneStats {
     pub oldest_put: Option<Duration>,
     /// Smoothed time of a PUT.
     pub put_time: Duration,
-    /// Bytes of chunks in use by this lane's objects, readers' slices included.
+    /// Bytes of chunks in use by this lane's objects, readers' slices included; shared ones until a few objects later.
     pub chunk_bytes: usize,
 }
 

@@ -11,6 +11,7 @@ pub mod open_object;
 pub mod put_times;
 pub mod recovery;
 pub mod seal;
+mod shared_chunks;
 
 pub use lane::{FencedBy, Lane, LaneConfig, LaneEnded, LaneStats, NoRoom};
 pub use open_object::{Append, Attachment, Prefix, StreamSink};

@@ -118,10 +118,14 @@ fn append(stream: u64, epoch: u32, base: u64, count: u32, prefix: &[u8], body: V
 }
 
 fn cut_all(appends: Vec<Append>) -> (CutObject, u64) {
+    cut_into(&ChunkPool::new(0), appends)
+}
+
+fn cut_into(pool: &Arc<ChunkPool>, appends: Vec<Append>) -> (CutObject, u64) {
     let mut open = OpenObject::new(LaneNumber(3));
     appends.into_iter().for_each(|a| open.push(a, Duration::default));
     let capacity_max = capacity_max(&open);
-    (cut(open, lane(), LaneRef(8), Nonce(2), &ChunkPool::new(0)), capacity_max)
+    (cut(open, lane(), LaneRef(8), Nonce(2), pool), capacity_max)
 }
 
 #[test]
@@ -157,6 +161,7 @@ proptest! {
     #[test]
     fn what_is_pushed_is_read(
         pushes in proptest::collection::vec((0u64..5, 0usize..65, 0usize..4, any::<bool>()), 1..60),
+        shared_before in proptest::option::of(0..ChunkPool::CHUNK_BYTES),
     ) {
         let mut ends: BTreeMap<u64, u64> = BTreeMap::new();
         let mut model: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
@@ -175,7 +180,14 @@ proptest! {
             *base += 1 + i as u64;
             appends.push(a);
         }
-        let (cut, capacity_max) = cut_all(appends);
+        let pool = ChunkPool::new(shared_before.map_or(0, |_| 16 << 20));
+        let before = shared_before.map(|bytes| {
+            let mut writer = pool.take(ChunkPool::CHUNK_BYTES - 1, 0, 0);
+            writer.extend(&vec![0; bytes.min(writer.room())]);
+            writer.freeze()
+        });
+        let (cut, capacity_max) = cut_into(&pool, appends);
+        drop(before);
         let object = &cut.object;
         prop_assert!(object.capacity() as u64 <= capacity_max, "{} of {capacity_max}", object.capacity());
         prop_assert!(object.capacity() as u64 >= object.len());
