@@ -28,6 +28,7 @@ use crate::metadata::{Endpoint, MetadataImage, MetadataRecord};
 use crate::partition::table::PartitionTable;
 use crate::producer_ids::ProducerIds;
 use crate::server::connections::Connections;
+use crate::server::receive_buffers::ReceiveBuffers;
 use crate::topics::TopicChanges;
 
 pub use crate::start::run;
@@ -44,7 +45,9 @@ pub struct Broker {
     pub connections: Connections,
     /// The one number of memory, in classes.
     pub budget: Budget,
-    /// Memory for frames, used again.
+    /// Memory for small frames, used again.
+    pub receive_buffers: Arc<ReceiveBuffers>,
+    /// Memory for those of middling size, used again.
     pub frame_buffers: Arc<BufferPool>,
     /// Id of the cluster, of the bucket.
     pub cluster_id: String,

@@ -48,6 +48,7 @@ use crate::producer_ids::ProducerIds;
 use crate::retention;
 use crate::server::connections::Connections;
 use crate::server::listener;
+use crate::server::receive_buffers::ReceiveBuffers;
 use crate::storage_tasks::{self, StorageParts, upload_dials};
 use crate::topics::{TopicChanges, effective_config, live, open_partition, show};
 
@@ -196,6 +197,7 @@ pub async fn start(
         groups: Groups::new(&config, env.clock.clone()),
         node_id: config.node_id(),
         env: env.clone(),
+        receive_buffers: ReceiveBuffers::new(frame_buffers_max(&budget) / RECEIVE_PART),
         frame_buffers: BufferPool::new(frame_buffers_max(&budget)),
         budget,
         cluster_id,
@@ -223,6 +225,9 @@ pub async fn start(
     spawn_tasks(&broker, lane_store, sockets);
     Ok(broker)
 }
+
+/// Of what is kept for the next frames so much more is kept for the small ones.
+const RECEIVE_PART: usize = 8;
 
 /// What is kept for the next frames: what a busy broker has between the socket and the cut, a few objects' worth.
 fn frame_buffers_max(budget: &Budget) -> usize {

@@ -108,7 +108,10 @@ async fn read_requests<R: AsyncRead + Unpin>(
 ) -> End {
     let unsent = ByteSemaphore::new("unsent answers", REPLY_BYTES_MAX);
     let (limits, idle) = (broker.frame_limits(), broker.config.connections_max_idle());
-    let mut frames = FrameReader::new(reader, limits, &broker.budget, broker.frame_buffers.clone(), idle);
+    let mut frames = {
+        let (small, middling) = (broker.receive_buffers.clone(), broker.frame_buffers.clone());
+        FrameReader::new(reader, limits, &broker.budget, small, middling, idle)
+    };
     let mut answered_at_once = 0;
     loop {
         let frame = match frames.next(true).await {

@@ -2,7 +2,8 @@
 //! what has arrived and not with what was announced, and no more than a first piece of a frame is read before ingress has
 //! room for all of it (I8).
 //!
-//! A frame of middling size is read into memory that an earlier one has left.
+//! Small frames of a busy connection lie one behind the other in [`super::receive_buffers`]; one of middling size is read into
+//! memory that an earlier one has left.
 //!
 //! The charge of a frame is taken at once, never in steps: two half-read frames that wait for each other's memory would
 //! wait for ever. A frame that was charged and then stalls is given up after a while, sooner when others wait.
@@ -18,10 +19,12 @@ use s3stream::buffers::{Buffer, BufferPool, POOLED_BYTES_MAX};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout_at};
 
+use super::receive_buffers::{RECEIVE_BUFFER_BYTES, ReceiveBuffers};
+
 /// What an idle connection keeps ready.
 const IDLE_BUFFER_BYTES: usize = 4 << 10;
 /// A busy one reads several small frames at once, one behind the other into the same memory.
-const BUSY_BUFFER_BYTES: usize = 64 << 10;
+const BUSY_BUFFER_BYTES: usize = RECEIVE_BUFFER_BYTES;
 /// A connection is idle when nothing has come for so long.
 const IDLE_AFTER: Duration = Duration::from_millis(500);
 /// Read of a frame before it is charged, or along with the one before it: proof that somebody sends it.
@@ -75,7 +78,10 @@ pub struct RequestFrame {
 pub struct FrameReader<R> {
     socket: R,
     buffer: BytesMut,
+    /// It is one of `buffers`.
+    received: bool,
     buffer_bytes: usize,
+    buffers: Arc<ReceiveBuffers>,
     pool: Arc<BufferPool>,
     limits: FrameLimits,
     ingress: ConnectionShare,
@@ -90,13 +96,16 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         socket: R,
         limits: FrameLimits,
         budget: &Budget,
+        buffers: Arc<ReceiveBuffers>,
         pool: Arc<BufferPool>,
         idle: Duration,
     ) -> FrameReader<R> {
         FrameReader {
             socket,
             buffer: BytesMut::new(),
+            received: false,
             buffer_bytes: IDLE_BUFFER_BYTES,
+            buffers,
             pool,
             limits,
             ingress: budget.connection(),
@@ -128,7 +137,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     fn take(&mut self, size: usize) -> Bytes {
         let frame = self.buffer.split_to(size).freeze();
         if size > self.buffer_bytes || (self.buffer.is_empty() && self.is_used_up()) {
-            self.buffer = BytesMut::from(&self.buffer[..]);
+            self.go_on_in(BytesMut::with_capacity(self.buffer.len()), false);
         }
         frame
     }
@@ -154,7 +163,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 Err(_) if until == deadline => return Err(ReadError::Idle),
                 Err(_) => {
                     self.buffer_bytes = IDLE_BUFFER_BYTES;
-                    self.buffer = BytesMut::from(&self.buffer[..]);
+                    self.go_on_in(BytesMut::with_capacity(self.buffer.len()), false);
                     continue;
                 }
             };
@@ -178,9 +187,18 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 
     /// Goes on in fresh memory of the usual size: `reserve` might double what there is.
     fn renew(&mut self) {
-        let mut fresh = BytesMut::with_capacity(self.buffer_bytes);
+        match self.buffer_bytes {
+            RECEIVE_BUFFER_BYTES => self.go_on_in(self.buffers.take(), true),
+            bytes => self.go_on_in(BytesMut::with_capacity(bytes), false),
+        }
+    }
+
+    fn go_on_in(&mut self, mut fresh: BytesMut, received: bool) {
         fresh.extend_from_slice(&self.buffer);
-        self.buffer = fresh;
+        let before = std::mem::replace(&mut self.buffer, fresh);
+        if std::mem::replace(&mut self.received, received) {
+            self.buffers.give(before);
+        }
     }
 
     /// Reads until the buffer holds `want` bytes of a frame of `size`, and beyond them only what a buffer of
@@ -194,6 +212,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 let target =
                     if have < FIRST_ALLOCATION_BYTES { want.min(FIRST_ALLOCATION_BYTES) } else { want };
                 self.buffer.reserve(target - have);
+                self.received = false;
             }
             let pace = self.pace(want - have);
             let mut got = 0;
@@ -277,7 +296,8 @@ mod tests {
     fn reader(budget: &Budget) -> (tokio::io::DuplexStream, FrameReader<tokio::io::DuplexStream>) {
         let (client, server) = tokio::io::duplex(1 << 20);
         let pool = BufferPool::new(1 << 20);
-        (client, FrameReader::new(server, FrameLimits::default(), budget, pool, Duration::from_secs(600)))
+        let (limits, idle) = (FrameLimits::default(), Duration::from_secs(600));
+        (client, FrameReader::new(server, limits, budget, ReceiveBuffers::new(1 << 20), pool, idle))
     }
 
     #[tokio::test(start_paused = true)]
