@@ -24,6 +24,7 @@ pub struct ColdRead<'a> {
     of: &'a ColdReads,
     wanted: u64,
     brought: u64,
+    begun: Instant,
 }
 
 impl Default for ColdReads {
@@ -44,7 +45,7 @@ impl ColdReads {
         while let Some(at) = self.begin(&mut turn, bytes) {
             sleep_until(self.began + at).await;
         }
-        ColdRead { of: self, wanted: bytes, brought: 0 }
+        ColdRead::begun(self, bytes)
     }
 
     /// Begins it, else says when to ask again. `turn` is when it may, once that is known.
@@ -64,7 +65,7 @@ impl ColdReads {
     /// A read that nobody may hold up.
     pub fn at_once(&self, bytes: u64) -> ColdRead<'_> {
         self.pace.lock().at_once(bytes, self.began.elapsed());
-        ColdRead { of: self, wanted: bytes, brought: 0 }
+        ColdRead::begun(self, bytes)
     }
 
     /// Do reads wait, so that nothing should be read ahead?
@@ -93,7 +94,11 @@ impl ColdReads {
     }
 }
 
-impl ColdRead<'_> {
+impl<'a> ColdRead<'a> {
+    fn begun(of: &'a ColdReads, wanted: u64) -> ColdRead<'a> {
+        ColdRead { of, wanted, brought: 0, begun: Instant::now() }
+    }
+
     /// It brought so much.
     pub fn brought(&mut self, bytes: u64) {
         self.brought += bytes;
@@ -102,7 +107,8 @@ impl ColdRead<'_> {
 
 impl Drop for ColdRead<'_> {
     fn drop(&mut self) {
-        self.of.pace.lock().ended(self.wanted, self.brought, self.of.began.elapsed());
+        let (took, now) = (self.begun.elapsed(), self.of.began.elapsed());
+        self.of.pace.lock().ended(self.wanted, self.brought, took, now);
     }
 }
 
