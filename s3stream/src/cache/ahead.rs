@@ -29,6 +29,9 @@ use crate::block_ref::{BlockRef, SMALL_OBJECT_BYTES};
 use crate::budget::{ByteSemaphore, Permit};
 use crate::ids::StreamId;
 
+/// So many times what a GET may bring is looked through for what lies in a row.
+const LOOKED_THROUGH: u64 = 2;
+
 /// What is ahead of its readers.
 pub(super) struct Ahead {
     state: Mutex<State>,
@@ -100,7 +103,7 @@ impl Reader {
         let inner = Arc::clone(inner);
         self.0.env.tasks.spawn("read-ahead", async move {
             loop {
-                let found = locate(ask.from, ask.bytes).await;
+                let found = locate(ask.from, ask.bytes * LOOKED_THROUGH).await;
                 match inner.begin(&ask, found) {
                     Some(next) => ask = next,
                     None => return,
@@ -139,16 +142,22 @@ impl Inner {
             return None;
         };
         let Some(first) = blocks.iter().position(|block| !self.at_hand(&in_flight, block)) else {
-            return state.readers.begun(ask, last.end, 0).ask;
+            return state.readers.begun(ask, last.end, last.end, 0).ask;
         };
         let mut run = Run::of(blocks[first]);
-        let mut end = blocks[first].end;
+        // All up to `to` is in memory or comes, with this run; the last that it brings ends at `until`.
+        let (mut to, mut until, mut in_a_row) = (blocks[first].end, blocks[first].end, true);
         let bytes_max = ask.bytes.min(GET_MAX).min(self.cold.read_bytes_max());
         for block in &blocks[first + 1..] {
-            if self.at_hand(&in_flight, block) || !run.take(*block, bytes_max) {
-                break;
+            let at_hand = self.at_hand(&in_flight, block);
+            if !at_hand && run.take(*block, bytes_max) {
+                until = block.end;
+            } else {
+                in_a_row &= at_hand;
             }
-            end = block.end;
+            if in_a_row {
+                to = block.end;
+            }
         }
         let room = if self.cold.behind() { None } else { self.ahead.room(&self.cache, run.bytes_max()) };
         let Some(room) = room else {
@@ -156,7 +165,7 @@ impl Inner {
             state.readers.refused(ask);
             return None;
         };
-        let step = state.readers.begun(ask, end, run.block_bytes());
+        let step = state.readers.begun(ask, to, until, run.block_bytes());
         if !step.served.is_empty() {
             // Its reader is past it, or gone.
             return step.ask;

@@ -6,6 +6,9 @@
 //! it is sequential: then at most [`AHEAD_GETS`] GETs are ahead of what it reads, and each is twice the one before, from
 //! [`GET_MIN`] to [`GET_MAX`]. So at most 16 MiB wait for one reader (PRACTICE F3).
 //!
+//! What follows of a stream may lie in two objects by turns, where merges took every other of its lane objects. A GET then brings
+//! what lies in a row in one of them, and the next one what is between.
+//!
 //! Decides which GET begins when, and when what it brought has served: when its reader is past it, has gone, or has not come
 //! for [`IDLE`]. Does not know blocks, memory or the store: [`super::ahead`] looks up, charges, loads and holds. Bounded:
 //! [`READERS_MAX`] readers, who was not seen longest goes first.
@@ -116,7 +119,10 @@ struct Reader {
 struct Get {
     number: u64,
     from: u64,
+    /// From there to here all is in memory or on its way.
     to: u64,
+    /// The last of what it brings ends here; between is what others bring.
+    until: u64,
     under_way: bool,
 }
 
@@ -153,16 +159,18 @@ impl ReadAhead {
         step
     }
 
-    /// A GET that was asked for is under way and brings `brought` bytes, or is needless because all is in memory (0); it
-    /// reaches up to `to`. Perhaps the next can be looked up. Who finds little in one place does not ask for more there.
-    pub fn begun(&mut self, ask: &Ask, to: u64, brought: u64) -> Step {
+    /// A GET that was asked for is under way and brings `brought` bytes, or is needless because all is in memory (0): now all up
+    /// to `to` is there or comes, and of what is behind some that ends at `until`. Perhaps the next can be looked up. Who finds
+    /// little in one place does not ask for more there.
+    pub fn begun(&mut self, ask: &Ask, to: u64, until: u64, brought: u64) -> Step {
         let Some((reader, served)) = self.answered(ask.get) else {
             return Step { served: vec![ask.get], ask: None };
         };
         if served || to <= ask.from {
             return Step { served: vec![ask.get], ask: None };
         }
-        reader.gets.push_back(Get { number: ask.get.number, from: ask.from, to, under_way: brought > 0 });
+        let (number, from, until) = (ask.get.number, ask.from, until.max(to));
+        reader.gets.push_back(Get { number, from, to, until, under_way: brought > 0 });
         reader.frontier = reader.frontier.max(to);
         if brought >= ask.bytes / 2 {
             reader.bytes = (reader.bytes * 2).min(GET_MAX);
@@ -196,10 +204,7 @@ impl ReadAhead {
         let mut served = Vec::new();
         let nearest = self.readers.range_mut((stream, 0)..=(stream, from)).next_back();
         if let Some((_, reader)) = nearest.filter(|(_, reader)| reader.to >= from) {
-            while let Some(get) = reader.gets.front().filter(|get| get.to <= from) {
-                served.push(reader.id(get.number));
-                reader.gets.pop_front();
-            }
+            reader.pass(from, &mut served);
         }
         served
     }
@@ -317,16 +322,25 @@ impl Reader {
             self.asked = None;
             self.bytes = GET_MIN;
         }
-        while let Some(get) = self.gets.front().filter(|get| get.to <= read.from) {
-            served.push(self.id(get.number));
-            self.gets.pop_front();
-        }
+        self.pass(read.from, &mut served);
         if self.frontier < self.to {
             self.frontier = self.to;
             // What is looked up begins in the midst of what is read.
             self.asked = None;
         }
         served
+    }
+
+    /// It is at `from`: what ends before has served.
+    fn pass(&mut self, from: u64, served: &mut Vec<GetId>) {
+        let reader = self.number;
+        self.gets.retain(|get| {
+            let passed = get.until <= from;
+            if passed {
+                served.push(GetId { reader, number: get.number });
+            }
+            !passed
+        });
     }
 
     fn ahead(&self) -> usize {

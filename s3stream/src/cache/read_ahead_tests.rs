@@ -27,7 +27,7 @@ fn begin_all(all: &mut ReadAhead, step: Step) -> Vec<(u64, u64)> {
     while let Some(ask) = next {
         let to = ask.from + ask.bytes / MIB;
         begun.push((ask.from, to));
-        next = all.begun(&ask, to, ask.bytes).ask;
+        next = all.begun(&ask, to, to, ask.bytes).ask;
     }
     begun
 }
@@ -105,13 +105,13 @@ fn one_is_looked_up_at_a_time_and_an_answer_that_comes_late_is_void() {
     // The reader was faster: what is looked up begins in the midst of what it reads.
     let ahead = all.read(read(3, 6), at(0)).ask.unwrap();
     assert_eq!(ahead.from, 6);
-    assert_eq!(all.begun(&ask, 5, MIB), Step { served: vec![ask.get], ask: None });
+    assert_eq!(all.begun(&ask, 5, 5, MIB), Step { served: vec![ask.get], ask: None });
     all.nothing(&ahead);
     let again = all.read(read(5, 7), at(0)).ask.unwrap();
     assert_eq!((again.from, again.bytes), (7, GET_MIN), "the next read asks again");
     // Of a reader that is gone nothing is begun.
     all.expire(at(31));
-    assert_eq!(all.begun(&again, 8, MIB).served, [again.get]);
+    assert_eq!(all.begun(&again, 8, 8, MIB).served, [again.get]);
     all.ended(again.get);
     assert!(all.is_empty());
 }
@@ -133,9 +133,9 @@ fn who_finds_little_does_not_ask_for_more() {
     let mut all = ReadAhead::new();
     all.read(read(0, 1), at(0));
     let ask = all.read(read(1, 2), at(0)).ask.unwrap();
-    let next = all.begun(&ask, 10, GET_MIN / 2 - 1).ask.unwrap();
+    let next = all.begun(&ask, 10, 10, GET_MIN / 2 - 1).ask.unwrap();
     assert_eq!((next.from, next.bytes), (10, GET_MIN));
-    all.begun(&next, 20, GET_MIN / 2);
+    all.begun(&next, 20, 20, GET_MIN / 2);
     let reader = all.readers.values().next().unwrap();
     assert_eq!(reader.bytes, 2 * GET_MIN);
 }
@@ -160,16 +160,34 @@ fn what_was_in_memory_and_left_it_is_loaded_again_from_there() {
     let mut all = ReadAhead::new();
     all.read(read(0, 1), at(0));
     let ask = all.read(read(1, 2), at(0)).ask.unwrap();
-    let next = all.begun(&ask, 10, 0).ask.unwrap();
+    let next = all.begun(&ask, 10, 10, 0).ask.unwrap();
     let get = next.get;
-    assert_eq!(all.begun(&next, 20, MIB).ask, None);
+    assert_eq!(all.begun(&next, 20, 20, MIB).ask, None);
     let step = all.read(missed(4, 5), at(0));
     assert_eq!(step.served, [ask.get, get]);
     let ask = step.ask.unwrap();
     assert_eq!((ask.from, ask.bytes), (5, GET_MIN));
     // What is on its way is waited for.
-    all.begun(&ask, 6, MIB);
+    all.begun(&ask, 6, 6, MIB);
     assert!(all.read(missed(5, 6), at(0)).served.is_empty());
+}
+
+#[test]
+fn what_lies_in_two_objects_by_turns_is_brought_by_two_gets_and_serves_to_its_end() {
+    let mut all = ReadAhead::new();
+    all.read(read(0, 1), at(0));
+    let ask = all.read(read(1, 2), at(0)).ask.unwrap();
+    // Every other MiB from 2 on, then those between.
+    let between = all.begun(&ask, 3, 9, 4 * MIB).ask.unwrap();
+    assert_eq!((ask.from, between.from), (2, 3));
+    assert_eq!(all.begun(&between, 10, 10, 4 * MIB).ask, None, "two are ahead");
+    let next = all.read(read(2, 3), at(0)).ask.unwrap();
+    assert_eq!(next.from, 10, "what is there or comes in a row ends there");
+    all.begun(&next, 18, 18, 8 * MIB);
+    let further = all.read(read(3, 4), at(0)).ask.unwrap();
+    assert_eq!((all.read(read(4, 5), at(0)).served, further.from), (vec![], 18), "both are being read");
+    assert_eq!(all.read(read(9, 10), at(0)).served, [ask.get], "all that it brought lies behind");
+    assert_eq!(all.read(read(10, 11), at(0)).served, [between.get]);
 }
 
 #[test]
@@ -195,7 +213,7 @@ fn who_does_not_come_is_forgotten_and_there_are_never_too_many() {
 #[derive(Clone, Debug)]
 enum Op {
     Read { stream: u64, from: u64, len: u64, missed: bool },
-    Begun { reach: u64, brought: u64 },
+    Begun { reach: u64, beyond: u64, brought: u64 },
     Passed { stream: u64, from: u64 },
     Nothing,
     Refused,
@@ -207,7 +225,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
         6 => (0..2u64, 0..60u64, 0..6u64, any::<bool>())
             .prop_map(|(stream, from, len, missed)| Op::Read { stream, from, len, missed }),
-        4 => (0..12u64, 0..9u64).prop_map(|(reach, brought)| Op::Begun { reach, brought }),
+        4 => (0..12u64, 0..12u64, 0..9u64)
+            .prop_map(|(reach, beyond, brought)| Op::Begun { reach, beyond, brought }),
         1 => (0..2u64, 0..60u64).prop_map(|(stream, from)| Op::Passed { stream, from }),
         1 => Just(Op::Nothing),
         1 => Just(Op::Refused),
@@ -241,10 +260,11 @@ proptest! {
                     open.extend(step.ask);
                 }
                 Op::Passed { stream, from } => serve(&mut live, all.passed(StreamId(stream), from))?,
-                Op::Begun { reach, brought } => {
+                Op::Begun { reach, beyond, brought } => {
                     let Some(ask) = open.pop() else { continue };
                     live.insert(ask.get);
-                    let step = all.begun(&ask, ask.from + reach, brought * MIB);
+                    let to = ask.from + reach;
+                    let step = all.begun(&ask, to, to + beyond, brought * MIB);
                     serve(&mut live, step.served)?;
                     open.extend(step.ask);
                 }
