@@ -531,7 +531,7 @@ mod tests {
                         .wrapping_mul(6_364_136_223_846_793_005)
                         .wrapping_add(1_442_695_040_888_963_407),
                 );
-                if (dice.get() >> 33) % one_in == 0 { ms(20) } else { ms(2) }
+                if (dice.get() >> 33).is_multiple_of(one_in) { ms(20) } else { ms(2) }
             };
             world.run(ms(10_000), false, takes);
             let read = world.run(ms(60_000), true, takes);

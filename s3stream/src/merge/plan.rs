@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::output::{MergeOutput, MergeStream, held_of, kept_bytes, split, split_stream};
 use crate::catalog::Catalog;
-use crate::ids::{Incarnation, ObjectId, StreamId};
+use crate::ids::{Incarnation, LaneNumber, ObjectId, StreamId};
 
 /// Cold neighbours of one stream that are merged at least.
 const COLD_NEIGHBOURS_MIN: usize = 16;
@@ -128,6 +128,8 @@ pub fn plan(catalog: &Catalog, dials: &MergeDials, in_work: &BTreeSet<ObjectId>)
 /// An object, as the streams see it.
 struct Held {
     object: ObjectId,
+    /// Of what was adopted: the newest object of `data/` that it follows in a stream. Its own number says nothing of them.
+    follows: Option<ObjectId>,
     len: u64,
     /// Bytes of its ranges at or above the log starts.
     kept: u64,
@@ -146,6 +148,14 @@ impl Held {
     fn is_mostly_dead(&self, dials: &MergeDials) -> bool {
         let kept = self.kept.saturating_add(self.checkpoints.saturating_mul(dials.checkpoint_bytes));
         self.len >= dials.stream_object_bytes && kept <= self.len / 4
+    }
+
+    /// Orders objects as they were written, those of lanes among those of `data/`.
+    fn written(&self) -> (Option<ObjectId>, Option<LaneNumber>) {
+        match self.object.lane_number() {
+            Some(number) => (self.follows, Some(number)),
+            None => (Some(self.object), None),
+        }
     }
 
     /// Bytes of a stream in it, on average of those that have little.
@@ -175,6 +185,7 @@ impl Planner<'_> {
         let living = self.catalog.objects().filter(|(_, state)| !state.is_condemned());
         let held = |object: ObjectId, len| Held {
             object,
+            follows: None,
             len,
             kept: 0,
             scattered: 0,
@@ -186,9 +197,15 @@ impl Planner<'_> {
         let mut all: BTreeMap<ObjectId, Held> =
             living.map(|(object, state)| (object, held(object, state.len))).collect();
         for (stream, state) in self.catalog.streams() {
+            let mut before = None;
             let ranges = state.ranges.iter().map(|range| (range.object, Some(range)));
             for (object, range) in ranges.chain(state.checkpoint.map(|object| (object, None))) {
                 let Some(held) = all.get_mut(&object) else { continue };
+                match range {
+                    Some(_) if object.lane_number().is_some() => held.follows = held.follows.max(before),
+                    Some(_) => before = Some(object),
+                    None => {}
+                }
                 match range {
                     Some(range) => {
                         let kept = kept_bytes(range, state.start);
@@ -221,7 +238,7 @@ impl Planner<'_> {
         let rank: BTreeMap<StreamId, usize> =
             streams.into_iter().enumerate().map(|(rank, stream)| (stream, rank)).collect();
         let slice = |held: &Held| held.streams.first().map_or(0, |s| rank[s] / self.dials.parts_max.max(1));
-        objects.sort_by_key(|held| (slice(held), held.object));
+        objects.sort_by_key(|held| (slice(held), held.written()));
         self.runs(MergeKind::Small, &objects, |held| (held.kept, held.kept), |total, _| total)
     }
 
@@ -229,7 +246,7 @@ impl Planner<'_> {
     fn locality(&self, mut objects: Vec<Held>) -> Vec<MergePlan> {
         let enough = self.dials.stream_object_bytes / 16;
         objects.retain(|held| held.pieces > 0 && held.grain() < enough);
-        objects.sort_by_key(|held| (held.streams.first().copied(), held.object));
+        objects.sort_by_key(|held| (held.streams.first().copied(), held.written()));
         let weight = |held: &Held| (held.grain(), held.scattered);
         self.runs(MergeKind::Locality, &objects, weight, |total, streams| total / streams.max(1))
     }
@@ -324,7 +341,9 @@ impl Planner<'_> {
                 continue;
             }
             match objects.get(&range.object) {
-                Some(held) if !held.busy && held.kept < cold / 2 && !run.contains(&held.object) => {
+                // By turns with another.
+                Some(held) if run.contains(&held.object) => {}
+                Some(held) if !held.busy && held.kept < cold / 2 => {
                     run.push(held.object);
                     total += held.kept;
                 }

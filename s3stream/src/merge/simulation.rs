@@ -63,6 +63,23 @@ impl World {
         self.apply(StorageRecord::LaneUploaded { incarnation, from, trim, object, parts });
     }
 
+    /// As [`World::upload`], of an object that stays in its lane. Without checkpoints.
+    fn adopt(&mut self, of: impl Iterator<Item = (StreamId, u64, u64)>) {
+        let mut parts = Vec::new();
+        for (stream, records, bytes) in of {
+            let start = self.catalog.stream(stream).expect("there").base;
+            let (epoch, end) = (StreamEpoch(0), start + records);
+            parts.push(ObjectPart { stream, epoch, start, end, bytes, max_timestamp: 0, checkpoint: false });
+        }
+        let (incarnation, from) = (self.me, LaneNumber(self.lane));
+        let len = parts.iter().map(|part| part.bytes).sum();
+        let object = NewObject { id: ObjectId::adopted(self.me, from), store: StoreId(0), len };
+        self.uploaded += len;
+        self.lane += 1;
+        let (trim, objects) = (LaneNumber(self.lane), vec![(object, parts)]);
+        self.apply(StorageRecord::LaneAdopted { incarnation, from, trim, objects });
+    }
+
     /// Merges what is due, until nothing is. Dead blocks are not copied. What was condemned is deleted.
     pub(super) fn merge(&mut self) {
         loop {
@@ -209,6 +226,41 @@ fn one_stream_at_full_speed_is_written_twice() {
     world.report("1 TiB of one stream");
     assert!(world.amplification() <= 1.01, "{}", world.amplification());
     assert!(most <= 1024 + 24, "{most} objects");
+}
+
+/// A few streams at full speed: large objects of their lane are adopted, what lies between is uploaded. A merge takes both, so that
+/// a stream does not lie in two objects by turns, and its objects become cold ones.
+#[test]
+fn what_was_adopted_and_what_was_uploaded_between_lie_together() {
+    let mut world = World::new(8, MergeDials { cold_object_bytes: 256 << 20, ..MergeDials::default() });
+    for round in 0..1_600 {
+        let of_all = |bytes| (0..8).map(move |stream| (StreamId(stream), 1, bytes));
+        // What is uploaded together varies.
+        match round % 5 {
+            0 | 3 => world.upload(of_all(300 << 10)),
+            _ => world.adopt(of_all(1 << 20)),
+        }
+        if round % 8 == 7 {
+            world.merge();
+        }
+    }
+    world.report("adopted and uploaded");
+    assert!(world.amplification() <= 2.2, "{}", world.amplification());
+    assert!(world.merges[&MergeKind::Cold] > 0);
+    for (stream, state) in world.catalog.streams() {
+        let objects: BTreeSet<ObjectId> = state.ranges.iter().map(|range| range.object).collect();
+        let turns = 1 + state
+            .ranges
+            .iter()
+            .zip(state.ranges.iter().skip(1))
+            .filter(|(a, b)| a.object != b.object)
+            .count();
+        assert!(
+            turns <= objects.len() + objects.len() / 8,
+            "{stream}: {turns} turns of {} objects",
+            objects.len()
+        );
+    }
 }
 
 /// A stream of its own beside a trickle of others gets objects of its own.
