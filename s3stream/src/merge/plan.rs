@@ -10,14 +10,15 @@
 //! mostly dead         at most a quarter is kept of it, by retention or deletion. Rewritten                     [Dead]
 //! ```
 //! A stream with at least `stream_object_bytes` in a merge gets objects of its own; the others go together in order of
-//! stream id, split at `max_object_bytes`.
+//! stream id, split at `max_object_bytes`. Where streams are few, a merge waits until all get their own.
 //!
-//! **Bounds.** By [`MergeKind::Small`] a byte moves into an object `fan_in` times as large, on average of the bytes of a
-//! merge, so it is written log_F(`max_object_bytes` / bytes of an upload) times at most. Of each size class (a factor of
-//! two) fewer than 2 F objects stay unmerged, and fewer than F where the objects of a level are equal: O(F · log(total /
-//! upload)) small objects beside total / (½ `max_object_bytes`) full ones. [`MergeKind::Locality`] is the same in bytes per
-//! stream, and ends at a sixteenth of `stream_object_bytes` (one block of the cache). [`MergeKind::Cold`] writes a byte
-//! once. A week of one upload a minute, and a stream at full speed, write 2 bytes and 1 byte per byte uploaded.
+//! **Bounds.** By [`MergeKind::Small`] a byte moves into an object `fan_in` times as large, on average of the bytes of
+//! a merge, so it is written log_F(`max_object_bytes` / bytes of an upload) times at most. Of each size class (a factor
+//! of two) fewer than 2 F objects stay unmerged, and fewer than F where the objects of a level are equal: O(F ·
+//! log(total / upload)) small objects beside total / (½ `max_object_bytes`) full ones; of a few streams, a few times as
+//! many. [`MergeKind::Locality`] is the same in bytes per stream, and ends at a sixteenth of `stream_object_bytes` (one
+//! block of the cache). [`MergeKind::Cold`] writes a byte once. A week of one upload a minute, and a stream at full
+//! speed, write 2 bytes and 1 byte per byte uploaded.
 //!
 //! Work is divided by owner: the plan names the incarnation that owns the first stream of the sources, so that brokers do
 //! not merge the same objects, and objects of different brokers' streams are not mixed.
@@ -33,6 +34,9 @@ use crate::ids::{Incarnation, LaneNumber, ObjectId, StreamId};
 
 /// Cold neighbours of one stream that are merged at least.
 const COLD_NEIGHBOURS_MIN: usize = 16;
+/// A merge that gives every stream an object of its own when it is so many times as large waits for that, until it has as many
+/// times `fan_in` sources.
+const WAITS_FOR_OWN: u64 = 4;
 /// Mostly dead objects rewritten by one plan.
 const DEAD_SOURCES_MAX: usize = 64;
 
@@ -271,7 +275,7 @@ impl Planner<'_> {
             while at < objects.len() {
                 let fits = |at: &usize| !taken[*at] && weights[*at].0.ilog2() <= class;
                 let run = (at..objects.len()).take_while(fits).count();
-                match self.first_of(&objects[at..at + run], &weights[at..at + run], &merged) {
+                match self.first_of(kind, &objects[at..at + run], &weights[at..at + run], &merged) {
                     Run::Merge(count) => {
                         let sources = objects[at..at + count].iter().map(|held| held.object).collect();
                         plans.extend(self.merge_of(kind, sources));
@@ -286,7 +290,13 @@ impl Planner<'_> {
         plans
     }
 
-    fn first_of(&self, run: &[Held], weights: &[(u64, u64)], merged: impl Fn(u64, u64) -> u64) -> Run {
+    fn first_of(
+        &self,
+        kind: MergeKind,
+        run: &[Held],
+        weights: &[(u64, u64)],
+        merged: impl Fn(u64, u64) -> u64,
+    ) -> Run {
         let fan_in = self.dials.fan_in.max(2);
         if (run.len() as u64) < fan_in {
             return Run::TooLight;
@@ -306,7 +316,14 @@ impl Planner<'_> {
             }
             total = total.saturating_add(*adds);
             weighed += u128::from(*weight) * u128::from(*adds);
-            if at as u64 + 1 >= fan_in && grows(total, weighed, streams.len(), fan_in) {
+            let count = at as u64 + 1;
+            // What a merge leaves together is merged once more.
+            let all_own = self.dials.stream_object_bytes.saturating_mul(streams.len() as u64);
+            let waits = kind == MergeKind::Small
+                && all_own <= self.dials.max_object_bytes
+                && (all_own / WAITS_FOR_OWN..all_own).contains(&total)
+                && count < WAITS_FOR_OWN * fan_in;
+            if count >= fan_in && !waits && grows(total, weighed, streams.len(), fan_in) {
                 return Run::Merge(at + 1);
             }
         }
