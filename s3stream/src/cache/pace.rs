@@ -114,7 +114,7 @@ pub struct ReadPace {
     judged_from: Duration,
     /// For that more are late than when quiet: logarithm of the ratio of likelihoods, of objects put since then.
     evidence: f64,
-    /// When the last of them was durable. What had come before that may have been held up by the same.
+    /// When the last late one was durable. What had come before that may have been held up by the same.
     late_at: Duration,
     /// When the next read may begin.
     next: Duration,

@@ -206,12 +206,11 @@ impl Planner<'_> {
             for (object, range) in ranges.chain(state.checkpoint.map(|object| (object, None))) {
                 let Some(held) = all.get_mut(&object) else { continue };
                 match range {
-                    Some(_) if object.lane_number().is_some() => held.follows = held.follows.max(before),
-                    Some(_) => before = Some(object),
-                    None => {}
-                }
-                match range {
                     Some(range) => {
+                        match object.lane_number() {
+                            Some(_) => held.follows = held.follows.max(before),
+                            None => before = Some(object),
+                        }
                         let kept = kept_bytes(range, state.start);
                         held.kept += kept;
                         if kept < self.dials.stream_object_bytes {

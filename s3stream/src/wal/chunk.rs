@@ -269,6 +269,25 @@ mod tests {
         assert_eq!((pool.idle(), pool.in_use()), (2 << 20, 0));
     }
 
+    #[test]
+    fn memory_lies_where_its_place_in_the_object_is_unless_what_must_fit_would_not() {
+        let pool = ChunkPool::new(0);
+        for length in [ChunkPool::CHUNK_BYTES, ALIGNED_MIN, 3 * ChunkPool::CHUNK_BYTES + 1] {
+            for position in [0, 1, 4095, 4096, 5_000_001_u64] {
+                let mut writer = pool.take(length, 1000, position);
+                writer.extend(b"abc");
+                assert_eq!(writer.written(), b"abc");
+                let address = writer.written().as_ptr() as u64;
+                assert_eq!(address % ALIGNMENT as u64, position % ALIGNMENT as u64, "{length} at {position}");
+                let room = writer.room();
+                writer.extend(&vec![7; room]);
+                assert_eq!((writer.room(), writer.freeze().len()), (0, room + 3));
+            }
+        }
+        let whole = pool.take(ChunkPool::CHUNK_BYTES, ChunkPool::CHUNK_BYTES, 5);
+        assert_eq!(whole.room(), ChunkPool::CHUNK_BYTES);
+    }
+
     /// A pool that keeps one shared chunk, and what gives objects of it: their bytes, and what they cost.
     fn sharing() -> (Arc<ChunkPool>, impl Fn(usize, u8) -> (Bytes, usize)) {
         let pool = ChunkPool::new(SHARED_PART * ChunkPool::CHUNK_BYTES);
