@@ -93,12 +93,7 @@ fn retries_over_a_slow_store() {
 #[test]
 fn retry_joins_pending() {
     s3stream::sim::run(async {
-        let s3 = FakeS3::new(1, Faults::none());
-        let world = World::new(1, Root::S3(s3.clone()), None, 1);
-        let life = world.start();
-        while life.incarnation().is_none() {
-            sleep(Duration::from_millis(100)).await;
-        }
+        let (s3, world, life) = one_partition(1).await;
         let mut wire = world.connect_to(&life).expect("it serves");
         let id = prepare(&mut wire).await;
         s3.prefix_down("wal/", Outage::Silent);
@@ -128,12 +123,7 @@ fn retry_joins_pending() {
 fn no_sequence_is_refused_by_what_is_not_durable() {
     for fenced in [false, true] {
         s3stream::sim::run(async move {
-            let s3 = FakeS3::new(1, Faults::none());
-            let world = World::new(1, Root::S3(s3.clone()), None, 1);
-            let life = world.start();
-            while life.incarnation().is_none() {
-                sleep(Duration::from_millis(100)).await;
-            }
+            let (s3, world, life) = one_partition(1).await;
             let mut wire = world.connect_to(&life).expect("it serves");
             let mut other = world.connect_to(&life).expect("it serves");
             let id = prepare(&mut wire).await;
@@ -148,10 +138,7 @@ fn no_sequence_is_refused_by_what_is_not_durable() {
             sleep(Duration::from_secs(1)).await;
             assert!(!gap.is_finished(), "the batch before it is not durable");
             if fenced {
-                let successor = world.start();
-                while successor.incarnation().is_none() {
-                    sleep(Duration::from_millis(100)).await;
-                }
+                serving(&world.start()).await;
             }
             s3.reconnect(&life.name());
             let told = gap.await.expect("no panic");
