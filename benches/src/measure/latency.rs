@@ -1,8 +1,8 @@
 //! Records at a rate, here 200 a second: how long an acknowledgement takes, and how long a record takes to reach a waiting consumer.
 //!
 //! The client's defaults: librdkafka lingers 5 ms, which is in every figure. A record carries the microsecond of its
-//! `send` since the start of the run; the delivery callback and the consumer subtract it. The first two seconds are
-//! not counted.
+//! `send` since the start of the run; the delivery callback and the consumer subtract it. The first seconds, two here, are not
+//! counted.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -29,6 +29,8 @@ const LEAD_IN: Duration = Duration::from_secs(2);
 /// Microseconds from `send` to the delivery callback.
 struct AckTimes {
     from: Instant,
+    /// Begin of the measured seconds.
+    lead_in: Duration,
     /// End of the measured seconds.
     until: Duration,
     micros: Mutex<Histogram<u64>>,
@@ -52,10 +54,10 @@ impl ProducerContext for Timing {
             self.0.failed.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        if (LEAD_IN..self.0.until).contains(&now) {
+        if (self.0.lead_in..self.0.until).contains(&now) {
             self.0.in_time.fetch_add(1, Ordering::Relaxed);
         }
-        if sent as u128 >= LEAD_IN.as_micros() {
+        if sent as u128 >= self.0.lead_in.as_micros() {
             let took = (now.as_micros() as u64).saturating_sub(sent as u64);
             self.0.micros.lock().expect("no holder panics").saturating_record(took);
         }
@@ -73,7 +75,9 @@ pub struct Offer<'a> {
     pub partitions: i32,
     /// Records of [`client::RECORD_BYTES`] a second.
     pub per_second: u64,
-    /// Measured seconds; two more go before them.
+    /// What goes before the measured seconds.
+    pub lead_in: Duration,
+    /// Measured seconds.
     pub seconds: u64,
     /// Record values.
     pub payloads: &'a Payloads,
@@ -107,6 +111,7 @@ pub fn run(run: &mut Run<'_>) -> Result<Vec<Figure>> {
         topic: TOPIC,
         partitions: PARTITIONS,
         per_second: RECORDS_PER_SECOND,
+        lead_in: LEAD_IN,
         seconds,
         payloads: run.payloads,
     })?;
@@ -130,11 +135,12 @@ pub fn run(run: &mut Run<'_>) -> Result<Vec<Figure>> {
 
 /// Offers records at a rate to a topic that a consumer waits at, until all have been acknowledged and received.
 pub fn offer(offer: &Offer<'_>) -> Result<Taken> {
-    let records = offer.per_second * (offer.seconds + LEAD_IN.as_secs());
+    let records = offer.per_second * (offer.seconds + offer.lead_in.as_secs());
     let from = Instant::now();
     let acks = Arc::new(AckTimes {
         from,
-        until: LEAD_IN + Duration::from_secs(offer.seconds),
+        lead_in: offer.lead_in,
+        until: offer.lead_in + Duration::from_secs(offer.seconds),
         micros: Mutex::new(histogram()),
         in_time: AtomicU64::new(0),
         failed: AtomicU64::new(0),
@@ -142,7 +148,7 @@ pub fn offer(offer: &Offer<'_>) -> Result<Taken> {
     let consumer = client::consumer(offer.bootstrap, offer.topic, offer.partitions)?;
     let stop = AtomicBool::new(false);
     let end_to_end = std::thread::scope(|scope| {
-        let reader = scope.spawn(|| receive(&consumer, from, records, &stop));
+        let reader = scope.spawn(|| receive(&consumer, from, offer.lead_in, records, &stop));
         let sent = send(offer, &acks, records);
         // A consumer that has not got everything by then never will; an error in sending ends it too.
         if sent.is_err() {
@@ -192,6 +198,7 @@ fn send(offer: &Offer<'_>, acks: &Arc<AckTimes>, records: u64) -> Result<()> {
 fn receive(
     consumer: &BaseConsumer,
     from: Instant,
+    lead_in: Duration,
     records: u64,
     stop: &AtomicBool,
 ) -> Result<Histogram<u64>> {
@@ -210,7 +217,7 @@ fn receive(
         read += 1;
         let sent = message.payload().and_then(|p| p.get(..8)).context("a record without a time")?;
         let sent = u64::from_be_bytes(sent.try_into()?);
-        if u128::from(sent) >= LEAD_IN.as_micros() {
+        if u128::from(sent) >= lead_in.as_micros() {
             micros.saturating_record((from.elapsed().as_micros() as u64).saturating_sub(sent));
         }
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::Plan;
+use super::{Plan, steps};
 use crate::chart;
 use crate::docs::goals_table;
 use crate::goals::Aim;
@@ -142,9 +142,10 @@ of it: what four readers can gain over one, and what they leave to others, is bo
   are per GiB of the log, not of what was sent.
 - **Plain GETs**: the same objects in ranges of 8 MiB over four connections, without a broker: what the store can give.
 - **Tail**: {} records/s to 8 partitions for {} s, from `send` to a waiting consumer; alone, then beside four replays that
-  begin cold and begin again when they end. Before both the broker is started again and the page cache dropped, since that
-  also holds what a file system knows of its files. The replays' own clients run at the least priority: what a client does with
-  what it reads holds up nobody else's on a machine of its own.
+  begin cold with those seconds, and begin again when they end. Before both the broker is started again and the page cache
+  dropped, since that also holds what a file system knows of its files; then producer and tail work for {} s that are not
+  measured, and that nobody replays in: what a machine without a page cache does to those who have just come. The replays' own
+  clients run at the least priority: what a client does with what it reads holds up nobody else's on a machine of its own.
 - **Bytes written** and **objects**: when uploading, merging and deleting have nothing left to do. For MinIO what it received,
   for a directory what the process handed to the file system: the journal and all else included.
 - **Compacting**: {} MiB of records with random keys, about ten of each, in {} partitions of a topic of their own. The broker
@@ -161,6 +162,7 @@ default. `cargo bench-replay --help` has the rest.
         plan.warm_up_mib,
         plan.tail_rate,
         plan.tail_seconds,
+        steps::LEAD_IN.as_secs(),
         plan.clean_mib,
         plan.clean_partitions
     );

@@ -29,6 +29,9 @@ const LEAST_PRIORITY: i32 = 19;
 /// Of a measurement that is none where only root may drop the page cache.
 const NOT_COLD: &str =
     "the page cache cannot be dropped, so nothing is cold: run it as root, or without this step";
+/// A producer and a tail work for so long before they are measured, and before others replay beside them: what a cold machine
+/// does to those who have just come is neither of the two.
+pub const LEAD_IN: Duration = Duration::from_secs(10);
 /// How long a broker may take to stop.
 pub const STOP: Duration = Duration::from_secs(60);
 /// Connections of the plain GETs: as many as readers.
@@ -267,22 +270,22 @@ pub fn tail(rig: &mut Rig<'_>) -> Result<Vec<Figure>> {
     Ok(told("tail", "tail", &alone))
 }
 
-/// The same beside four replays that begin cold and begin again when they end.
+/// The same beside four replays that begin cold, with the measured seconds, and begin again when they end.
 pub fn busy(rig: &mut Rig<'_>) -> Result<Vec<Figure>> {
     rig.chill()?;
     rig.say("a producer and a tail, beside four replays");
     let (stop, read) = (AtomicBool::new(false), AtomicU64::new(0));
     let this = &*rig;
-    let begun = Instant::now();
+    let begin = Instant::now() + LEAD_IN;
     let (busy, whole) = std::thread::scope(|scope| -> Result<(Taken, Duration)> {
         let replays: Vec<_> =
-            (0..READERS).map(|_| scope.spawn(|| again_and_again(this, &stop, &read))).collect();
+            (0..READERS).map(|_| scope.spawn(|| again_and_again(this, begin, &stop, &read))).collect();
         let busy = offer(this, "replay-tail-busy");
         stop.store(true, Ordering::Relaxed);
         for replay in replays {
             replay.join().expect("a reader does not panic").context("a replay beside the tail")?;
         }
-        Ok((busy?, begun.elapsed()))
+        Ok((busy?, begin.elapsed()))
     })?;
     let mut figures = told("busy", "tail beside 4 replays", &busy);
     let rate = mib_per_second(read.load(Ordering::Relaxed) * RECORD_BYTES as u64, whole);
@@ -298,6 +301,7 @@ fn offer(rig: &Rig<'_>, topic: &str) -> Result<Taken> {
         topic,
         partitions: PARTITIONS,
         per_second: rig.plan.tail_rate,
+        lead_in: LEAD_IN,
         seconds: rig.plan.tail_seconds,
         payloads: rig.payloads,
     })
@@ -313,9 +317,10 @@ fn told(key: &str, label: &str, taken: &Taken) -> Vec<Figure> {
     ]
 }
 
-fn again_and_again(rig: &Rig<'_>, stop: &AtomicBool, read: &AtomicU64) -> Result<()> {
+fn again_and_again(rig: &Rig<'_>, begin: Instant, stop: &AtomicBool, read: &AtomicU64) -> Result<()> {
     // Linux: of this thread, and of those that its client starts.
     rustix::process::setpriority_process(None, LEAST_PRIORITY).context("give way to the tail's clients")?;
+    std::thread::sleep(begin.saturating_duration_since(Instant::now()));
     while !stop.load(Ordering::Relaxed) {
         let all = records(rig.plan.size_mib);
         let replayed =
