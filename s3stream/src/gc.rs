@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::cache::Stores;
 use crate::catalog::{Catalog, StorageRecord};
@@ -28,6 +28,10 @@ use crate::upload::{CatalogJournal, ObjectCounter};
 
 /// Deletes under way at a time.
 const DELETES_AT_ONCE: usize = 16;
+/// What is given up together is deleted one after another, as far apart as this, and all of it within this time: a disk that
+/// frees what a minute left at once holds up what is written to it.
+const DELETES_APART: Duration = Duration::from_millis(5);
+const DELETES_WITHIN: Duration = Duration::from_secs(20);
 /// Objects named by one record.
 const RECORD_OBJECTS_MAX: usize = 10_000;
 /// How long a store is asked to delete or to list before the next round does it.
@@ -259,8 +263,10 @@ impl Collector {
 
     /// Deletes these; true if all are gone.
     async fn delete(&self, store: &Arc<dyn Store>, keys: Vec<String>) -> bool {
-        let env = &self.env;
-        let deletes = keys.into_iter().map(|key| async move {
+        let (env, begun) = (&self.env, Instant::now());
+        let apart = DELETES_APART.min(DELETES_WITHIN / keys.len().max(1) as u32);
+        let deletes = keys.into_iter().enumerate().map(|(n, key)| async move {
+            sleep_until(begun + apart * n as u32).await;
             let deleted = retry(env, Some(PATIENCE), || store.delete(&key)).await;
             if let Err(error) = &deleted {
                 tracing::warn!(%key, %error, "an object could not be deleted");
