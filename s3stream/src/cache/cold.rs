@@ -52,14 +52,14 @@ impl ColdReads {
     fn begin(&self, turn: &mut Option<Duration>, bytes: u64) -> Option<Duration> {
         let mut pace = self.pace.lock();
         let now = self.began.elapsed();
-        let at = match *turn {
+        let at = match turn {
             Some(at) => at,
             None => match pace.wanted(bytes, now) {
-                Turn::At(at) => *turn.insert(at),
+                Turn::At(at) => turn.insert(at),
                 Turn::Ask(at) => return Some(at),
             },
         };
-        pace.begin(at, now)
+        pace.begin(at, bytes, now)
     }
 
     /// A read that nobody may hold up.

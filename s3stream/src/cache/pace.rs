@@ -6,6 +6,7 @@
 //! Some are so by themselves. The rate of reads is halved when several times as many are late beside reads as without, which
 //! Page's test decides ("Continuous inspection schemes", 1954): a sum of logarithms of likelihood ratios that never falls below
 //! zero. The rate grows by itself while it is made use of, slowly where it was lowered, and faster the longer it was not.
+//! Who begins to read beside a producer begins slowly, and soon reads as fast as he can where nobody is late.
 //!
 //! So who stands in nobody's way is not held up in the end, and who only reads never is: without objects nothing is late.
 
@@ -34,13 +35,14 @@ const LOOK: Duration = Duration::from_millis(10);
 const LOOK_MAX: Duration = Duration::from_millis(100);
 /// A lane that has had no object for so long is idle: nobody gives way to it.
 const LANE_IDLE: Duration = Duration::from_secs(5);
-/// Nobody is late who took no longer: it is what producers linger and disks hesitate by themselves.
-const LATE_MIN: Duration = Duration::from_millis(6);
+/// Nobody is late who took no longer: it is what producers linger by default (librdkafka's `linger.ms`, and Kafka's since
+/// KIP-1030), and disks hesitate by themselves.
+const LATE_MIN: Duration = Duration::from_millis(5);
 /// Of quiet objects those are no measure that took longer than so many times what they take usually: a start, a hesitation.
 const USUAL_MAX: u32 = 4;
 /// The test: are so many times as many late as when it is quiet? No fewer than this share is taken to be late when quiet, as few
 /// were seen, and no more, as nothing could be told.
-const TIMES_AS_MANY: f64 = 3.0;
+const TIMES_AS_MANY: f64 = 2.0;
 const LATE_QUIET_MIN: f64 = 0.01;
 const LATE_QUIET_MAX: f64 = 0.25;
 /// It is decided by as much as so many late ones say; by so many times that more where all are late when quiet, and by their
@@ -49,6 +51,11 @@ const LATE_OBJECTS: f64 = 3.5;
 const MORE_BY_SHARE: f64 = 8.0;
 /// What one counts that was on its way when another came late: a disk that hesitates once does so for a few.
 const TOGETHER: f64 = 0.25;
+/// Reads that begin beside a producer have so many times the least rate, and so many times more with every second, until
+/// somebody is late: as fast as they can at once, they were a blow. They begin where none was for so long.
+const START: f64 = 2.0;
+const GROWTH_START: f64 = 4.0;
+const READS_IDLE: Duration = Duration::from_secs(5);
 /// What is left of the rate then.
 const LOWERED: f64 = 0.5;
 /// What was begun before holds up objects for so long after it was lowered.
@@ -107,6 +114,8 @@ pub struct ReadPace {
     rate: Option<f64>,
     /// When it was that.
     rate_at: Duration,
+    /// It was not lowered since reads began.
+    starting: bool,
     /// Where it was lowered last, and when.
     ceiling: f64,
     lowered_at: Duration,
@@ -151,6 +160,7 @@ impl ReadPace {
             object_at: None,
             rate: None,
             rate_at: Duration::ZERO,
+            starting: false,
             ceiling: 0.0,
             lowered_at: Duration::ZERO,
             judged_from: Duration::ZERO,
@@ -174,20 +184,24 @@ impl ReadPace {
         if let Some(ask) = self.paused(now) {
             return Turn::Ask(ask);
         }
+        self.start(now);
         self.grow(now);
-        let begin = self.next.max(now);
-        self.charge(bytes, begin);
-        Turn::At(begin)
+        Turn::At(self.take_turn(bytes, now))
     }
 
-    /// Its turn was to be `at`: may it begin now? Else gives when to ask again.
-    pub fn begin(&mut self, at: Duration, now: Duration) -> Option<Duration> {
+    /// The turn of a read of about `bytes` was to be `at`: may it begin now? Else gives when to ask again; `at` may be another
+    /// then.
+    pub fn begin(&mut self, at: &mut Duration, bytes: u64, now: Duration) -> Option<Duration> {
         if let Some(ask) = self.paused(now) {
             return Some(ask);
         }
+        // All whose turn came while reads paused would begin at once now.
+        if self.rate.is_some() && self.paused_at.is_some_and(|paused| *at < paused) {
+            *at = self.take_turn(bytes, now);
+        }
         // What was slow when the turn was given may be so no more.
-        if at > now && self.rate.is_some() {
-            return Some(at.min(now + LOOK_MAX));
+        if *at > now && self.rate.is_some() {
+            return Some((*at).min(now + LOOK_MAX));
         }
         self.begun();
         None
@@ -195,8 +209,14 @@ impl ReadPace {
 
     /// A read begins that nobody may hold up. About `bytes` count for those that come.
     pub fn at_once(&mut self, bytes: u64, now: Duration) {
-        self.charge(bytes, self.next.max(now));
+        self.take_turn(bytes, now);
         self.begun();
+    }
+
+    fn take_turn(&mut self, bytes: u64, now: Duration) -> Duration {
+        let begin = self.next.max(now);
+        self.charge(bytes, begin);
+        begin
     }
 
     fn begun(&mut self) {
@@ -222,9 +242,10 @@ impl ReadPace {
         }
     }
 
-    /// Is there so much to be read before something that is wanted now that nothing should be read ahead?
+    /// Is there so much to be read before something that is wanted now that nothing should be read ahead? That is more than what
+    /// comes while one read is under way: who is far from the store reads so much ahead, or never makes use of his rate.
     pub fn behind(&self, now: Duration) -> bool {
-        self.pause != Pause::None || self.next > now + BURST
+        self.pause != Pause::None || self.next > now + self.read_time.max(BURST)
     }
 
     /// An object of the lane is put now.
@@ -285,36 +306,61 @@ impl ReadPace {
 
     fn lower(&mut self, now: Duration) {
         self.grow(now);
-        // Of a limit that nobody reaches nothing would be left to see.
-        self.ceiling = self.rate.unwrap_or(RATE_MAX).min(self.used()).max(self.rate_min);
-        (self.lowered_at, self.evidence) = (now, 0.0);
+        // Of a limit that nobody reaches nothing would be left to see. What has just begun is not read for a second yet.
+        let used = if self.starting { RATE_MAX } else { self.used() };
+        self.ceiling = self.rate.unwrap_or(RATE_MAX).min(used).max(self.rate_min);
+        (self.lowered_at, self.evidence, self.starting) = (now, 0.0, false);
         self.judged_from = now + LOWERED_AFTER;
         self.limit(self.ceiling * LOWERED, now);
     }
 
+    /// Reads begin beside a lane that lives.
+    fn start(&mut self, now: Duration) {
+        let idle = self.reads == 0 || now.saturating_sub(self.ended_at) > READS_IDLE;
+        if self.rate.is_none() && self.in_flight == 0 && idle && !self.lane_is_idle(now) {
+            self.starting = true;
+            self.limit(self.rate_min * START, now);
+        }
+    }
+
     fn grow(&mut self, now: Duration) {
         let Some(rate) = self.rate else { return };
-        let used = if now.as_secs() > self.second + 1 { 0.0 } else { self.used() };
-        if rate > used * USED {
+        let made_use_of = if self.starting {
+            self.next >= now
+        } else {
+            let used = if now.as_secs() > self.second + 1 { 0.0 } else { self.used() };
+            rate <= used * USED
+        };
+        if !made_use_of {
             self.rate_at = now;
             return;
         }
         let since = now.saturating_sub(self.rate_at).as_secs_f64();
         let calm = now.saturating_sub(self.lowered_at).as_secs_f64();
         let near = (GROWTH_NEAR + GROWTH_MORE * calm).min(GROWTH);
-        let growth = if rate < self.ceiling * NEAR { GROWTH } else { near };
+        let growth = match rate < self.ceiling * NEAR {
+            _ if self.starting => GROWTH_START,
+            true => GROWTH,
+            false => near,
+        };
         self.limit(rate * growth.powf(since), now);
     }
 
     fn limit(&mut self, rate: f64, now: Duration) {
         self.rate = (rate < RATE_MAX).then_some(rate.max(self.rate_min));
         self.rate_at = now;
+        self.starting &= self.rate.is_some();
+    }
+
+    fn lane_is_idle(&self, now: Duration) -> bool {
+        self.object_at.is_none_or(|at| now.saturating_sub(at) > LANE_IDLE)
     }
 
     /// When to ask again, while reads pause.
     fn paused(&mut self, now: Duration) -> Option<Duration> {
-        if self.object_at.is_none_or(|at| now.saturating_sub(at) > LANE_IDLE) {
-            (self.rate, self.next, self.pause, self.evidence) = (None, now, Pause::None, 0.0);
+        if self.lane_is_idle(now) {
+            (self.rate, self.starting, self.next) = (None, false, now);
+            (self.pause, self.evidence) = (Pause::None, 0.0);
             return None;
         }
         match self.pause {
@@ -431,8 +477,8 @@ mod tests {
                 // A MiB takes a quarter of a millisecond at least.
                 while readers && self.now < end {
                     match turn.unwrap_or_else(|| self.pace.wanted(MIB, self.now)) {
-                        Turn::At(at) if at <= self.now => {
-                            if let Some(ask) = self.pace.begin(at, self.now) {
+                        Turn::At(mut at) if at <= self.now => {
+                            if let Some(ask) = self.pace.begin(&mut at, MIB, self.now) {
                                 if ask > end {
                                     break;
                                 }
@@ -474,7 +520,34 @@ mod tests {
         let mut world = World::new(32 * MIB);
         world.run(ms(10_000), false, |_| ms(20));
         let alone = world.run(ms(20_000), true, |_| ms(22));
-        assert!(alone >= 20 * 4000 * 9 / 10, "{alone} MiB of 80,000: reads pause now and then");
+        assert!(
+            alone >= 20 * 4000 * 4 / 5,
+            "{alone} MiB of 80,000: reads begin slowly, and pause now and then"
+        );
+    }
+
+    #[test]
+    fn reads_that_begin_are_no_blow() {
+        for quiet in [10_000, 60_000] {
+            let mut world = World::new(32 * MIB);
+            world.run(ms(quiet), false, |_| ms(15));
+            let read = world.run(ms(200), true, |_| ms(15));
+            assert!((10..40).contains(&read), "{read} MiB in 200 ms, of 800");
+        }
+    }
+
+    #[test]
+    fn who_waited_for_a_turn_in_a_pause_waits_for_one_after_it() {
+        let mut pace = limited(MIB);
+        pace.pause = Pause::Until(ms(3000));
+        let mut turns = [ms(1500), ms(2000), ms(2500)];
+        let begun = |pace: &mut ReadPace, turns: &mut [Duration], now| {
+            turns.iter_mut().map(|turn| pace.begin(turn, MIB / 4, now)).filter(Option::is_none).count()
+        };
+        assert_eq!(begun(&mut pace, &mut turns, ms(2900)), 0);
+        assert_eq!(begun(&mut pace, &mut turns, ms(3000)), 1, "all of these came in the pause");
+        assert_eq!(turns, [ms(3000), ms(3250), ms(3500)]);
+        assert_eq!(begun(&mut pace, &mut turns[1..], ms(3300)), 1);
     }
 
     #[test]
@@ -483,7 +556,7 @@ mod tests {
         for n in 0..1000 {
             let now = ms(n);
             assert_eq!(pace.wanted(8 * MIB, now), Turn::At(now));
-            assert_eq!(pace.begin(now, now), None);
+            assert_eq!(pace.begin(&mut now.clone(), 8 * MIB, now), None);
             pace.ended(8 * MIB, 8 * MIB, ms(0), now);
         }
         assert_eq!(pace.rate(), None);
@@ -557,10 +630,11 @@ mod tests {
                     let Turn::At(at) = pace.wanted(bytes, ms(n)) else { break };
                     turn = Some((at, bytes));
                 }
-                match turn {
-                    Some((at, bytes)) if pace.begin(at, ms(n)).is_none() => reads.push((ms(n), bytes)),
-                    _ => break,
+                let Some((at, bytes)) = &mut turn else { break };
+                if pace.begin(at, *bytes, ms(n)).is_some() {
+                    break;
                 }
+                reads.push((ms(n), *bytes));
                 turn = None;
             }
         }
@@ -618,7 +692,7 @@ mod tests {
         for (wanted, brought, next) in [(MIB / 4, MIB, 2000), (MIB, MIB / 4, 1250), (MIB, 0, 1000)] {
             let mut pace = limited(MIB);
             assert_eq!(pace.wanted(wanted, ms(1000)), Turn::At(ms(1000)));
-            assert_eq!(pace.begin(ms(1000), ms(1000)), None);
+            assert_eq!(pace.begin(&mut ms(1000), wanted, ms(1000)), None);
             pace.ended(wanted, brought, ms(0), ms(1000));
             assert_eq!(pace.wanted(1, ms(1000)), Turn::At(ms(next)), "{wanted} wanted, {brought} brought");
         }
@@ -637,9 +711,9 @@ mod tests {
     fn who_waits_begins_when_there_is_no_limit_any_more() {
         let mut pace = limited(MIB);
         pace.at_once(100 * MIB, ms(1000));
-        let Turn::At(at) = pace.wanted(MIB, ms(1000)) else { panic!("a pause") };
-        assert_eq!((at, pace.begin(at, ms(1000))), (ms(101_000), Some(ms(1100))));
-        assert_eq!(pace.begin(at, ms(7000)), None, "the lane is idle");
+        let Turn::At(mut at) = pace.wanted(MIB, ms(1000)) else { panic!("a pause") };
+        assert_eq!((pace.begin(&mut at, MIB, ms(1000)), at), (Some(ms(1100)), ms(101_000)));
+        assert_eq!(pace.begin(&mut at, MIB, ms(7000)), None, "the lane is idle");
         assert_eq!(pace.wanted(MIB, ms(7000)), Turn::At(ms(7000)));
     }
 
@@ -693,6 +767,15 @@ mod tests {
         assert!(!pace.behind(ms(1000)));
         pace.at_once(MIB / 64, ms(1000));
         assert!(pace.behind(ms(1000)) && !pace.behind(ms(1002)));
+        // Of a store that takes 300 ms a read so much is.
+        for _ in 0..40 {
+            pace.ended(0, 0, ms(300), ms(1000));
+            pace.at_once(0, ms(1000));
+        }
+        pace.at_once(MIB / 4, ms(1000));
+        assert!(!pace.behind(ms(1000)));
+        pace.at_once(MIB / 16, ms(1000));
+        assert!(pace.behind(ms(1000)));
     }
 
     #[test]
