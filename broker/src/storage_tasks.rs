@@ -77,6 +77,7 @@ pub fn spawn(broker: &Arc<Broker>, parts: StorageParts) {
         counter: counter.clone(),
         me: broker.lane.id(),
         claims: Claims::default(),
+        cold: broker.lane.cold_reads(),
     };
     let merger = Merger {
         objects: objects.clone(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::block_ref::{BlockRef, LaneTable};
-use crate::cache::{ReadError, Stores};
+use crate::cache::{ColdReads, ReadError, Stores};
 use crate::catalog::StorageRecord;
 use crate::claims::Claims;
 use crate::env::Env;
@@ -45,6 +45,8 @@ pub struct Rewriter {
     pub me: LaneId,
     /// What is being written anew.
     pub claims: Claims,
+    /// Whose turns its GETs wait for: what is made anew is in no more of a hurry than who reads history.
+    pub cold: Arc<ColdReads>,
 }
 
 /// Why nothing came of it. What was put, if anything, is an orphan.
@@ -91,12 +93,13 @@ impl Rewriter {
         let mut read = Vec::with_capacity(blocks.len());
         let mut at = 0;
         while at < blocks.len() {
+            let bytes_max = RUN_BYTES_MAX.min(self.cold.read_bytes_max());
             let first = blocks[at];
             let mut until = at + 1;
             let mut end = first.range().end;
             while let Some(next) = blocks.get(until) {
                 let neighbour = (next.lane, next.number, next.position) == (first.lane, first.number, end);
-                if !neighbour || next.range().end - first.position > RUN_BYTES_MAX {
+                if !neighbour || next.range().end - first.position > bytes_max {
                     break;
                 }
                 end = next.range().end;
@@ -122,10 +125,15 @@ impl Rewriter {
         let (store, key) = self.tables.key(first.lane, first.number);
         let damaged = |why: String| RewriteError::Damaged { key: key.clone(), why };
         let store = self.stores.get(store).ok_or_else(|| damaged("its store is not at hand".into()))?;
-        let get = || store.get_range_once(&key, first.position..end);
+        let wanted = end - first.position;
+        let get = || async {
+            let mut turn = self.cold.turn(wanted).await;
+            let got = store.get_range_once(&key, first.position..end).await;
+            turn.brought(got.as_ref().ok().and_then(Option::as_ref).map_or(0, |bytes| bytes.len() as u64));
+            got
+        };
         let got = retry(&self.env, Some(PATIENCE), get).await.map_err(|error| damaged(error.to_string()))?;
         let got = got.ok_or_else(|| damaged("it is not there".into()))?;
-        let wanted = end - first.position;
         match got.len() as u64 == wanted {
             true => Ok(got),
             false => Err(damaged(format!("{} bytes came of {wanted}", got.len()))),

@@ -85,6 +85,7 @@ impl Rig {
             counter: Arc::new(ObjectCounter::default()),
             me: LaneId { incarnation: ME, nonce },
             claims: Claims::default(),
+            cold: Arc::default(),
         };
         Rig { store, side, objects }
     }

@@ -188,6 +188,7 @@ impl Process {
             counter: self.counter.clone(),
             me: self.lane.id(),
             claims: Claims::default(),
+            cold: Arc::default(),
         };
         let merger = Merger {
             objects,
