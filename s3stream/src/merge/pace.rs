@@ -7,10 +7,10 @@ use std::time::Duration;
 const IDLE_BYTES_PER_SECOND: u64 = 1 << 20;
 /// While the lane is busy merging writes one byte per so many of the lane's.
 const LANE_BYTES_PER_MERGED: u64 = 2;
-/// Living objects above which it does not give way any more.
+/// Objects to be merged above which it does not give way any more.
 const URGENT_OBJECTS: usize = 1500;
 
-/// Are there so many living objects that nobody is given way to any more?
+/// Are there so many objects to be merged that nobody is given way to any more?
 pub(super) fn is_urgent(objects: usize) -> bool {
     objects > URGENT_OBJECTS
 }
@@ -38,7 +38,7 @@ impl Pace {
         self.debt += bytes * LANE_BYTES_PER_MERGED;
     }
 
-    /// May another begin, with so many living objects?
+    /// May another begin, with so many objects to be merged?
     pub(super) fn allows(&self, objects: usize) -> bool {
         self.debt == 0 || is_urgent(objects)
     }

@@ -84,7 +84,7 @@ impl Merger {
             if !catalog.is_live(self.objects.me.incarnation) {
                 return;
             }
-            let objects = catalog.objects().count();
+            let objects = self.to_be_merged(&catalog);
             if !pace.allows(objects) {
                 sleep(GIVEN_WAY).await;
                 continue;
@@ -116,12 +116,19 @@ impl Merger {
         }
     }
 
+    /// Objects that merging makes fewer: neither condemned nor full.
+    fn to_be_merged(&self, catalog: &Catalog) -> usize {
+        let full = self.dials.max_object_bytes / 2;
+        catalog.objects().filter(|(_, state)| !state.is_condemned() && state.len < full).count()
+    }
+
     async fn carry_out(&self, catalog: &Catalog, due: &MergePlan) -> Result<(), MergeError> {
         // Held until the record has its outcome: ids in work are not released.
         let mut in_work: Vec<InWork> = Vec::new();
         let mut objects: Vec<(NewObject, Vec<ObjectPart>)> = Vec::new();
         for output in &due.outputs {
-            let room = output.bytes().clamp(1 << 20, self.dials.max_object_bytes.max(1 << 20));
+            let largest = self.dials.max_object_bytes.max(self.dials.cold_object_bytes);
+            let room = output.bytes().clamp(1 << 20, largest.max(1 << 20));
             let _room = self.budget.class(Class::Merge).acquire(room).await;
             let kind = if output.streams.len() == 1 { ObjectKind::Stream } else { ObjectKind::Merged };
             let (id, work, composer) = self.objects.begin(kind);
