@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::output::{MergeOutput, MergeStream, held_of, kept_bytes, split, split_stream};
 use crate::catalog::Catalog;
-use crate::ids::{Incarnation, LaneNumber, ObjectId, StreamId};
+use crate::ids::{Incarnation, ObjectId, StreamId};
 
 /// Cold neighbours of one stream that are merged at least.
 const COLD_NEIGHBOURS_MIN: usize = 16;
@@ -155,9 +155,9 @@ impl Held {
     }
 
     /// Orders objects as they were written, those of lanes among those of `data/`.
-    fn written(&self) -> (Option<ObjectId>, Option<LaneNumber>) {
+    fn written(&self) -> (Option<ObjectId>, Option<ObjectId>) {
         match self.object.lane_number() {
-            Some(number) => (self.follows, Some(number)),
+            Some(_) => (self.follows, Some(self.object)),
             None => (Some(self.object), None),
         }
     }
@@ -351,6 +351,7 @@ impl Planner<'_> {
         let cold = self.dials.cold_object_bytes;
         let mut plans = Vec::new();
         let mut run: Vec<ObjectId> = Vec::new();
+        let mut planned: BTreeSet<ObjectId> = BTreeSet::new();
         let mut total = 0;
         for range in state.ranges.iter() {
             if run.last() == Some(&range.object) {
@@ -358,7 +359,7 @@ impl Planner<'_> {
             }
             match objects.get(&range.object) {
                 // By turns with another.
-                Some(held) if run.contains(&held.object) => {}
+                Some(held) if run.contains(&held.object) || planned.contains(&held.object) => {}
                 Some(held) if !held.busy && held.kept < cold / 2 => {
                     run.push(held.object);
                     total += held.kept;
@@ -369,6 +370,7 @@ impl Planner<'_> {
                 }
             }
             if run.len() >= COLD_NEIGHBOURS_MIN && total >= cold {
+                planned.extend(&run);
                 plans.extend(self.merge_of(MergeKind::Cold, std::mem::take(&mut run)));
                 total = 0;
             }

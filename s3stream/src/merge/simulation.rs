@@ -12,6 +12,7 @@ pub(super) struct World {
     pub(super) catalog: Catalog,
     pub(super) dials: MergeDials,
     me: Incarnation,
+    epoch: StreamEpoch,
     counter: u64,
     lane: u64,
     /// Bytes of uploads, and of what merges wrote.
@@ -24,8 +25,8 @@ impl World {
     pub(super) fn new(streams: u64, dials: MergeDials) -> World {
         let me = Incarnation { seq: 1, index: 0 };
         let (uploaded, merged, merges) = (0, 0, BTreeMap::new());
-        let mut world =
-            World { catalog: Catalog::new(), dials, me, counter: 0, lane: 0, uploaded, merged, merges };
+        let (catalog, epoch) = (Catalog::new(), StreamEpoch(0));
+        let mut world = World { catalog, dials, me, epoch, counter: 0, lane: 0, uploaded, merged, merges };
         world.apply(StorageRecord::StoreRegistered { store: StoreId(0), url: "memory://".into() });
         world.apply(StorageRecord::LaneRegistered { nonce: Nonce(1), store: StoreId(0) });
         for stream in 0..streams {
@@ -51,7 +52,7 @@ impl World {
         let mut parts = Vec::new();
         for (stream, records, bytes) in of {
             let Some(state) = self.catalog.stream(stream) else { continue };
-            let (epoch, start) = (StreamEpoch(0), state.base);
+            let (epoch, start) = (self.epoch, state.base);
             let end = start + records;
             parts.push(ObjectPart { stream, epoch, start, end, bytes, max_timestamp: 0, checkpoint: true });
         }
@@ -68,7 +69,7 @@ impl World {
         let mut parts = Vec::new();
         for (stream, records, bytes) in of {
             let start = self.catalog.stream(stream).expect("there").base;
-            let (epoch, end) = (StreamEpoch(0), start + records);
+            let (epoch, end) = (self.epoch, start + records);
             parts.push(ObjectPart { stream, epoch, start, end, bytes, max_timestamp: 0, checkpoint: false });
         }
         let (incarnation, from) = (self.me, LaneNumber(self.lane));
@@ -78,6 +79,21 @@ impl World {
         self.lane += 1;
         let (trim, objects) = (LaneNumber(self.lane), vec![(object, parts)]);
         self.apply(StorageRecord::LaneAdopted { incarnation, from, trim, objects });
+    }
+
+    /// A new incarnation takes over all streams.
+    fn restart(&mut self) {
+        let seq = self.me.seq + 1;
+        let new = Incarnation { seq, index: 0 };
+        let at = MutationPoint { seq, index: 0, proposer: Some(self.me), level: 3 };
+        let lane = StorageRecord::LaneRegistered { nonce: Nonce(seq), store: StoreId(0) };
+        self.catalog.apply(at, &lane).expect("a lane of its own");
+        let ends: Vec<_> = self.catalog.streams().map(|(stream, state)| (stream, state.base)).collect();
+        for (stream, end) in ends {
+            let (epoch, below) = (self.epoch, LaneNumber(self.lane));
+            self.apply(StorageRecord::StreamSealed { stream, epoch, end, below, to: new });
+        }
+        (self.me, self.epoch, self.counter, self.lane) = (new, StreamEpoch(self.epoch.0 + 1), 0, 0);
     }
 
     /// Merges what is due, until nothing is. Dead blocks are not copied. What was condemned is deleted.
@@ -325,4 +341,72 @@ fn mostly_dead_objects_are_rewritten() {
     assert_eq!(world.merged, (15 << 20) * 14 / 10);
     assert_eq!(world.catalog.stream(StreamId(8)).unwrap().ranges[0].start, 60);
     assert!(world.catalog.stream(StreamId(7)).unwrap().checkpoint.is_some());
+}
+
+/// Plans of one call for one stream: what lies by turns where the first of them ends is in that alone.
+#[test]
+fn no_two_cold_merges_of_one_call_have_a_source_in_common() {
+    let dials = MergeDials {
+        fan_in: 100,
+        stream_object_bytes: 400,
+        max_object_bytes: 1_000,
+        cold_object_bytes: 8_000,
+        checkpoint_bytes: 10,
+        parts_max: 20_000,
+    };
+    let mut world = World::new(1, dials);
+    // Of 15 to 18 every other is merged: two objects by turns.
+    for number in 1..=40 {
+        world.upload([(StreamId(0), 1, if (15..=18).contains(&number) { 250 } else { 500 })].into_iter());
+    }
+    for pair in [[15, 17], [16, 18]] {
+        let sources: BTreeSet<ObjectId> =
+            pair.map(|counter| ObjectId { incarnation: world.me, counter }).into();
+        let state = world.catalog.stream(StreamId(0)).unwrap();
+        let streams = vec![crate::merge::output::held_of(StreamId(0), state, &sources).unwrap()];
+        let (sources, outputs) = (sources.into_iter().collect(), vec![MergeOutput { streams }]);
+        world.carry_out(&MergePlan { kind: MergeKind::Small, owner: world.me, sources, outputs });
+    }
+    let plans = plan(&world.catalog, &world.dials, &BTreeSet::new());
+    assert_eq!(plans.len(), 2);
+    world.check_apart(&plans);
+}
+
+/// Uploads and adoptions in any order, of few and many streams, equal and not, with brokers that come and go: merging always
+/// ends, and no byte is written often.
+#[test]
+fn whatever_is_uploaded_and_adopted_merging_ends() {
+    for seed in 0..24_u64 {
+        let mut dice = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1;
+        let mut next = move |below: u64| {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (dice >> 33) % below
+        };
+        let streams = [1, 2, 3, 5, 8, 12, 16, 17, 33][next(9) as usize];
+        let max_object_bytes = [256 << 20, 64 << 20, 32 << 20, 20 << 20][next(4) as usize];
+        let cold_object_bytes = max_object_bytes.max(128 << 20);
+        let dials = MergeDials { cold_object_bytes, max_object_bytes, ..MergeDials::default() };
+        let (adopted, restarts, uneven) = ([10, 50, 90, 100][next(4) as usize], next(2), next(2) == 1);
+        let lane_bytes = [512 << 10, 4 << 20, 8 << 20][next(3) as usize];
+        let merge_every = [1, 7, 40][next(3) as usize];
+        let mut world = World::new(streams, dials);
+        for round in 0..600 {
+            let share = |s: u64| 1 + lane_bytes / streams / if uneven && s > 0 { 20 } else { 1 };
+            let of: Vec<_> = (0..streams).map(|s| (StreamId(s), 1, share(s) / 2 + next(share(s)))).collect();
+            if next(100) < adopted {
+                world.adopt(of.into_iter());
+            } else {
+                world.upload(of.into_iter());
+            }
+            if restarts == 1 && next(100) == 0 {
+                world.restart();
+            }
+            if round % merge_every == 0 {
+                world.merge();
+            }
+        }
+        world.merge();
+        world.report(&format!("seed {seed}, {streams} streams, {adopted} in 100 adopted"));
+        assert!(world.amplification() <= 4.0, "seed {seed}: {}", world.amplification());
+    }
 }
