@@ -154,6 +154,9 @@ impl Inner {
                 until = block.end;
             } else {
                 in_a_row &= at_hand;
+                if !in_a_row && run.block_bytes() + u64::from(block.length) > bytes_max {
+                    break;
+                }
             }
             if in_a_row {
                 to = block.end;

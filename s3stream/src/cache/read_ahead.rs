@@ -4,7 +4,7 @@
 //! read in step are one, and who comes behind and finds all in memory is led by it. Who reads anywhere else is a new one,
 //! and so is a reader that seeks. The first read of a reader says nothing, from the second on
 //! it is sequential: then at most [`AHEAD_GETS`] GETs are ahead of what it reads, and each is twice the one before, from
-//! [`GET_MIN`] to [`GET_MAX`]. So at most 16 MiB wait for one reader (PRACTICE F3).
+//! [`GET_MIN`] to [`GET_MAX`]. So at most 16 MiB wait for one reader (PRACTICE F3), and twice that where objects come by turns.
 //!
 //! What follows of a stream may lie in two objects by turns, where merges took every other of its lane objects. A GET then brings
 //! what lies in a row in one of them, and the next one what is between.
