@@ -213,3 +213,60 @@ proptest! {
         }
     }
 }
+
+/// One pool for many objects of all sizes, some of which live on: none is written over, and none takes more than was reserved.
+#[test]
+fn objects_that_share_a_pool_do_not_touch_one_another() {
+    const SIZES: [u64; 8] =
+        [70 << 10, 200 << 10, 700 << 10, 1900 << 10, (2 << 20) - 4296, 2 << 20, 2100 << 10, 3 << 20];
+    for seed in 0..4_u64 {
+        let mut dice = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1;
+        let mut next = move |below: u64| {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (dice >> 33) % below
+        };
+        let pool = ChunkPool::new(32 << 20);
+        let mut live: Vec<(CutObject, Vec<u8>)> = Vec::new();
+        for number in 0..60_u64 {
+            let wanted = SIZES[next(8) as usize] + next(5000);
+            let most = [300, 5_000, 60_000, 300_000, 520_000, 1_200_000, 2_200_000][next(7) as usize];
+            let (mut appends, mut sum) = (Vec::new(), 0);
+            let mut ends: BTreeMap<u64, u64> = BTreeMap::new();
+            while sum < wanted {
+                let stream = next(if most < 1000 { 3000 } else { 7 });
+                let base = ends.entry(stream).or_default();
+                let size = (1 + next(most)).min(wanted - sum + 1);
+                let records = vec![(number + stream) as u8; size as usize];
+                let mut one = append(stream, 0, *base, 1, b"prefix", records);
+                if next(9) == 0 {
+                    one.attachment = Attachment::new(&[7; 40]);
+                }
+                appends.push(one);
+                *base += 1;
+                sum += size;
+            }
+            let (cut, capacity_max) = cut_into(&pool, appends);
+            let capacity = cut.object.capacity() as u64;
+            assert!(
+                (cut.object.len()..=capacity_max).contains(&capacity),
+                "{wanted} bytes in {most}, seed {seed}"
+            );
+            let bytes = cut.object.payload.concat();
+            live.push((cut, bytes));
+            while live.len() > 4 + next(20) as usize {
+                let any = next(live.len() as u64) as usize;
+                live.remove(if next(3) == 0 { any } else { 0 });
+            }
+        }
+        for (cut, bytes) in &live {
+            assert!(cut.object.payload.concat() == *bytes, "written over, seed {seed}");
+            parse_whole(bytes.clone().into()).expect("whole").verify_all().expect("right");
+        }
+        live.clear();
+        // What nobody fills any more goes with the next that come.
+        for _ in 0..40 {
+            drop(pool.take(100, 100, 0));
+        }
+        assert!(pool.in_use() <= 2 << 20, "{} bytes, seed {seed}", pool.in_use());
+    }
+}
