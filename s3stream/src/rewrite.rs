@@ -129,7 +129,7 @@ impl Rewriter {
         let get = || async {
             let mut turn = self.cold.turn(wanted).await;
             let got = store.get_range_once(&key, first.position..end).await;
-            turn.brought(got.as_ref().ok().and_then(Option::as_ref).map_or(0, |bytes| bytes.len() as u64));
+            turn.got(&got);
             got
         };
         let got = retry(&self.env, Some(PATIENCE), get).await.map_err(|error| damaged(error.to_string()))?;

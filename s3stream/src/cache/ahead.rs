@@ -154,7 +154,7 @@ impl Inner {
                 until = block.end;
             } else {
                 in_a_row &= at_hand;
-                if !in_a_row && run.block_bytes() + u64::from(block.length) > bytes_max {
+                if !in_a_row && !run.has_room(block, bytes_max) {
                     break;
                 }
             }

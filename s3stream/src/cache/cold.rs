@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 
@@ -97,6 +98,11 @@ impl ColdReads {
 impl<'a> ColdRead<'a> {
     fn begun(of: &'a ColdReads, wanted: u64) -> ColdRead<'a> {
         ColdRead { of, wanted, brought: 0, begun: Instant::now() }
+    }
+
+    /// This is what the store answered.
+    pub fn got<E>(&mut self, answer: &Result<Option<Bytes>, E>) {
+        self.brought(answer.as_ref().ok().and_then(Option::as_ref).map_or(0, |bytes| bytes.len() as u64));
     }
 
     /// It brought so much.

@@ -337,11 +337,12 @@ impl ReadPace {
         }
         let since = now.saturating_sub(self.rate_at).as_secs_f64();
         let calm = now.saturating_sub(self.lowered_at).as_secs_f64();
-        let near = (GROWTH_NEAR + GROWTH_MORE * calm).min(GROWTH);
-        let growth = match rate < self.ceiling * NEAR {
-            _ if self.starting => GROWTH_START,
-            true => GROWTH,
-            false => near,
+        let growth = if self.starting {
+            GROWTH_START
+        } else if rate < self.ceiling * NEAR {
+            GROWTH
+        } else {
+            (GROWTH_NEAR + GROWTH_MORE * calm).min(GROWTH)
         };
         self.limit(rate * growth.powf(since), now);
     }

@@ -281,6 +281,11 @@ impl Run {
         self.blocks.iter().map(|block| u64::from(block.length)).sum()
     }
 
+    /// Could a GET of at most `bytes_max` bring one more that is as large as this?
+    pub fn has_room(&self, block: &BlockRef, bytes_max: u64) -> bool {
+        self.whole || self.bytes_max() + u64::from(block.length) <= bytes_max
+    }
+
     /// Adds the next block, if the same GET of at most `bytes_max` can bring it.
     pub fn take(&mut self, next: BlockRef, bytes_max: u64) -> bool {
         let same_object = (self.lane, self.number, self.whole) == (next.lane, next.number, next.small);
@@ -452,7 +457,7 @@ impl Inner {
                 Wanted::AtOnce => self.cold.at_once(run.bytes_expected()),
             };
             let got = self.stores.hedged(id, run.bytes_max(), room, get).await;
-            turn.brought(got.as_ref().ok().and_then(Option::as_ref).map_or(0, |bytes| bytes.len() as u64));
+            turn.got(&got);
             got
         };
         let Some(bytes) = retry(&self.env, Some(PATIENCE), hedged).await? else { return Ok(None) };

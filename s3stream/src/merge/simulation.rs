@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::catalog::{Catalog, NewObject, ObjectPart, StorageRecord};
+use crate::entropy::Entropy;
 use crate::ids::{Incarnation, LaneNumber, Nonce, ObjectId, StoreId, StreamEpoch, StreamId};
 use crate::journal::MutationPoint;
 
@@ -363,7 +364,7 @@ fn no_two_cold_merges_of_one_call_have_a_source_in_common() {
         let sources: BTreeSet<ObjectId> =
             pair.map(|counter| ObjectId { incarnation: world.me, counter }).into();
         let state = world.catalog.stream(StreamId(0)).unwrap();
-        let streams = vec![crate::merge::output::held_of(StreamId(0), state, &sources).unwrap()];
+        let streams = vec![output::held_of(StreamId(0), state, &sources).unwrap()];
         let (sources, outputs) = (sources.into_iter().collect(), vec![MergeOutput { streams }]);
         world.carry_out(&MergePlan { kind: MergeKind::Small, owner: world.me, sources, outputs });
     }
@@ -377,11 +378,8 @@ fn no_two_cold_merges_of_one_call_have_a_source_in_common() {
 #[test]
 fn whatever_is_uploaded_and_adopted_merging_ends() {
     for seed in 0..24_u64 {
-        let mut dice = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1;
-        let mut next = move |below: u64| {
-            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (dice >> 33) % below
-        };
+        let dice = Entropy::seeded(seed);
+        let next = |below: u64| dice.u64() % below;
         let streams = [1, 2, 3, 5, 8, 12, 16, 17, 33][next(9) as usize];
         let max_object_bytes = [256 << 20, 64 << 20, 32 << 20, 20 << 20][next(4) as usize];
         let cold_object_bytes = max_object_bytes.max(128 << 20);

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::CutDecision::{At, Now, Wait, Yield};
 use super::*;
+use crate::entropy::Entropy;
 use crate::ids::{Incarnation, StreamEpoch, StreamId};
 use crate::object::{attachments, parse_whole};
 use crate::wal::open_object::{Append, Attachment, Prefix, tests::Deaf};
@@ -220,11 +221,8 @@ fn objects_that_share_a_pool_do_not_touch_one_another() {
     const SIZES: [u64; 8] =
         [70 << 10, 200 << 10, 700 << 10, 1900 << 10, (2 << 20) - 4296, 2 << 20, 2100 << 10, 3 << 20];
     for seed in 0..4_u64 {
-        let mut dice = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1;
-        let mut next = move |below: u64| {
-            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (dice >> 33) % below
-        };
+        let dice = Entropy::seeded(seed);
+        let next = |below: u64| dice.u64() % below;
         let pool = ChunkPool::new(32 << 20);
         let mut live: Vec<(CutObject, Vec<u8>)> = Vec::new();
         for number in 0..60_u64 {
