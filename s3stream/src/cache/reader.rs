@@ -33,9 +33,10 @@ use crate::store::{Store, StoreError, retry};
 /// Bytes that one GET of neighbouring blocks brings at most; a larger single block comes alone.
 pub const RUN_BYTES_MAX: u64 = 4 << 20;
 
-/// Kept of what was read from directories: enough that neighbours at one place of the log share a read. What is read
-/// again and again is in the page cache, and memory that is used again costs less than memory that grows.
-const KEPT_OF_DIRECTORIES_BYTES: u64 = 512 << 20;
+/// Kept of what was read from directories: enough that several who read at one place of the log share a read, though they drift
+/// apart, and that there is a window for one who reads alone ([`super::block`]). What is read again and again is in the page cache,
+/// and memory that is used again costs less than memory that grows.
+const KEPT_OF_DIRECTORIES_BYTES: u64 = 768 << 20;
 
 /// What a small object has, before it is known.
 const WHOLE_BYTES_EXPECTED: u64 = 64 << 10;
