@@ -323,7 +323,19 @@ impl Cursor<'_> {
         Ok((raw >> 1) as i64 ^ -((raw & 1) as i64))
     }
 
+    #[inline]
     fn unsigned_varint(&mut self, bytes_max: usize) -> Result<u64, RecordFault> {
+        // Most are of one byte: deltas, absent keys, counts of headers.
+        match self.bytes.get(self.position) {
+            Some(&byte) if byte < 0x80 => {
+                self.position += 1;
+                Ok(u64::from(byte))
+            }
+            _ => self.long_varint(bytes_max),
+        }
+    }
+
+    fn long_varint(&mut self, bytes_max: usize) -> Result<u64, RecordFault> {
         let mut value = 0u64;
         for i in 0..bytes_max {
             let byte = *self.bytes.get(self.position).ok_or(RecordFault::EndsEarly)?;
