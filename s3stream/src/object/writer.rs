@@ -77,7 +77,12 @@ pub struct ObjectBuilder {
     chunk: Option<ChunkWriter>,
     /// The open block; its length and CRC are known when it is closed. It lies at the end of `chunk`.
     open: Option<IndexEntry>,
+    /// Of what the open block has so far.
+    crc: crc32fast::Hasher,
 }
+
+/// So many bytes are copied and checked at a time, while they are in the first level of the processor's cache.
+const STEP_BYTES: usize = 16 << 10;
 
 impl ObjectBuilder {
     /// Begins an object of about `body_len` bytes of blocks, in about `blocks` blocks: estimates that cost a little
@@ -95,6 +100,7 @@ impl ObjectBuilder {
             written: 0,
             chunk: None,
             open: None,
+            crc: crc32fast::Hasher::new(),
         };
         let mut encoded = Vec::with_capacity(HEADER_LEN);
         format::encode_header(&header, &mut encoded);
@@ -192,9 +198,8 @@ impl ObjectBuilder {
         assert!(length > 0, "an empty block of stream {stream} at {base}");
         let length = u32::try_from(length).expect("an append is bounded by a request, far below 4 GiB");
         self.close_block();
-        let chunk = self.room(length as usize);
-        let at = chunk.written().len();
-        parts.iter().for_each(|part| chunk.extend(part));
+        let at = self.room(length as usize).written().len();
+        self.copy(parts);
         let position = self.written + at as u64;
         self.open =
             Some(IndexEntry { kind, stream, epoch, base, end, position, length, max_timestamp, crc: 0 });
@@ -202,8 +207,7 @@ impl ObjectBuilder {
 
     /// Extends the open block by `parts`, for which its chunk has room.
     fn extend(&mut self, end: u64, max_timestamp: i64, length: usize, parts: &[&[u8]]) {
-        let chunk = self.chunk.as_mut().expect("an open block lies in the open chunk");
-        parts.iter().for_each(|part| chunk.extend(part));
+        self.copy(parts);
         self.expected = self.expected.saturating_sub(length);
         let open = self.open.as_mut().expect("the caller looked");
         open.end = end;
@@ -211,13 +215,20 @@ impl ObjectBuilder {
         open.max_timestamp = open.max_timestamp.max(max_timestamp);
     }
 
-    /// The CRC is taken over the whole block at once, while it is in the processor's cache.
+    /// Copies what belongs to the open block into the open chunk, which has room for it.
+    fn copy(&mut self, parts: &[&[u8]]) {
+        let chunk = self.chunk.as_mut().expect("an open block lies in the open chunk");
+        for step in parts.iter().flat_map(|part| part.chunks(STEP_BYTES)) {
+            chunk.extend(step);
+            self.crc.update(step);
+        }
+    }
+
     fn close_block(&mut self) {
         let Some(mut open) = self.open.take() else { return };
+        open.crc = std::mem::take(&mut self.crc).finalize();
         let chunk = self.chunk.as_ref().expect("an open block lies in the open chunk").written();
-        let at = (open.position - self.written) as usize;
-        open.crc = crc32fast::hash(&chunk[at..]);
-        debug_assert_eq!(chunk.len() - at, open.length as usize);
+        debug_assert_eq!(self.written + chunk.len() as u64, open.position + u64::from(open.length));
         self.index.push(open);
     }
 
