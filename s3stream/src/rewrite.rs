@@ -165,3 +165,43 @@ impl Rewriter {
         self.journal.propose(vec![record]).await.map_err(RewriteError::Journal)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+    use crate::budget::Budget;
+    use crate::cache::rig::SlowStore;
+    use crate::ids::StreamId;
+    use crate::upload::rig::RigJournal;
+
+    const MIB: u64 = 1 << 20;
+
+    /// Beside a producer, and behind somebody who has just read what is due in some seconds.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_made_anew_is_read_in_turn() {
+        let (store, cold) = (Arc::new(SlowStore::default()), Arc::new(ColdReads::new(MIB)));
+        let journal = RigJournal::new(1);
+        let objects = journal.rewriter(store.clone(), cold.clone(), &Budget::new(256 << 20));
+        journal.upload(&objects, StreamId(0), 400 << 10).await;
+        let (_, catalog) = journal.catalog();
+        let range = catalog.stream(StreamId(0)).unwrap().ranges[0];
+        let blocks = objects.history.blocks_of(StreamId(0), &catalog.range_at(&range)).await.unwrap();
+        let calls = || store.reads.load(std::sync::atomic::Ordering::SeqCst);
+        let of_index = calls();
+
+        cold.durable(cold.put(), Duration::from_millis(1));
+        cold.turn(6 * MIB).await.brought(6 * MIB);
+        assert_eq!(cold.rate(), Some(2 * MIB), "so the next turn is in three seconds");
+        let begun = Instant::now();
+        let early = timeout(Duration::from_secs(2), objects.read(&blocks[..2])).await;
+        assert!(early.is_err() && calls() == of_index, "a GET came before its turn");
+
+        // Who gave up has had his turn.
+        let read = objects.read(&blocks).await.expect("they are there");
+        assert_eq!(read.iter().map(|bytes| bytes[0]).collect::<Vec<_>>(), (0..10).collect::<Vec<u8>>());
+        assert!(calls() - of_index > 1, "4 MiB come in one GET where there is no limit");
+        assert!(begun.elapsed() >= Duration::from_secs(3), "{:?}", begun.elapsed());
+    }
+}

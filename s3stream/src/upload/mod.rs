@@ -6,6 +6,8 @@
 
 mod adopt;
 pub mod plan;
+#[cfg(test)]
+pub(crate) mod rig;
 pub mod task;
 
 use async_trait::async_trait;
