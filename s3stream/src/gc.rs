@@ -10,7 +10,7 @@
 //!
 //! Each waits a little between being given up and being deleted, as a courtesy to readers that hold an older image.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::env::Env;
 use crate::ids::{
     DATA_PREFIX, Incarnation, LaneNumber, ObjectId, StoreId, lane_key, lane_prefix, parse_data_key,
 };
-use crate::store::{Store, retry};
+use crate::store::{Store, StoreError, retry};
 use crate::upload::{CatalogJournal, ObjectCounter};
 
 /// Deletes under way at a time.
@@ -198,9 +198,10 @@ impl Collector {
         let mut gone = Vec::new();
         for (store, objects) in by_store {
             let Some(store) = self.stores.get(store) else { continue };
-            if self.delete(store, objects.iter().map(|object| catalog.object_key(*object)).collect()).await {
-                gone.extend(objects);
-            }
+            let keys = objects.iter().map(|object| catalog.object_key(*object)).collect();
+            let left = self.delete_all(store, keys).await;
+            let is_gone = |(n, object): (usize, ObjectId)| (!left.contains(&n)).then_some(object);
+            gone.extend(objects.into_iter().enumerate().filter_map(is_gone));
         }
         gone.sort();
         for objects in gone.chunks(RECORD_OBJECTS_MAX) {
@@ -263,16 +264,41 @@ impl Collector {
 
     /// Deletes these; true if all are gone.
     async fn delete(&self, store: &Arc<dyn Store>, keys: Vec<String>) -> bool {
+        self.delete_all(store, keys).await.is_empty()
+    }
+
+    /// Deletes these; gives the places of those that may still be there. One that the store refuses to delete holds up no
+    /// other; where it does not answer, another round does it.
+    async fn delete_all(&self, store: &Arc<dyn Store>, keys: Vec<String>) -> BTreeSet<usize> {
         let (env, begun) = (&self.env, Instant::now());
         let apart = DELETES_APART.min(DELETES_WITHIN / keys.len().max(1) as u32);
+        let mut left: BTreeSet<usize> = (0..keys.len()).collect();
         let deletes = keys.into_iter().enumerate().map(|(n, key)| async move {
             sleep_until(begun + apart * n as u32).await;
             let deleted = retry(env, Some(PATIENCE), || store.delete(&key)).await;
-            if let Err(error) = &deleted {
-                tracing::warn!(%key, %error, "an object could not be deleted");
-            }
-            deleted.is_ok()
+            (n, key, deleted)
         });
-        stream::iter(deletes).buffer_unordered(DELETES_AT_ONCE).all(|deleted| async move { deleted }).await
+        let mut deletes = stream::iter(deletes).buffer_unordered(DELETES_AT_ONCE);
+        let mut failed = None;
+        while let Some((n, key, deleted)) = deletes.next().await {
+            match deleted {
+                Ok(()) => drop(left.remove(&n)),
+                Err(error) => {
+                    let refused = matches!(error, StoreError::Refused(_));
+                    failed.get_or_insert((key, error));
+                    if !refused {
+                        break;
+                    }
+                }
+            }
+        }
+        if let Some((key, error)) = failed {
+            tracing::warn!(%key, %error, left = left.len(), "objects could not be deleted");
+        }
+        left
     }
 }
+
+#[cfg(test)]
+#[path = "gc_tests.rs"]
+mod tests;

@@ -1,5 +1,6 @@
 //! Objects, and a slow store that can lie, for the tests of caches, readers and recovery.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::{Reader, Stores, TailCache};
 use crate::block_ref::{BlockRef, LaneRef, LaneTable};
@@ -56,7 +58,8 @@ pub fn bytes_of(object: &Object) -> Bytes {
     object.payload.concat().into()
 }
 
-/// A store in memory whose reads take their time, fail or are garbled as told, and are counted.
+/// A store in memory whose reads take their time, fail or are garbled as told, and are counted. Of deletes it tells when they
+/// came; some are refused.
 #[derive(Debug, Default)]
 pub struct SlowStore {
     pub memory: MemoryStore,
@@ -67,6 +70,8 @@ pub struct SlowStore {
     pub reads: AtomicU32,
     pub fail: AtomicU32,
     pub garble: AtomicU32,
+    pub deletes: Mutex<Vec<Instant>>,
+    pub undeletable: Mutex<HashSet<String>>,
 }
 
 impl SlowStore {
@@ -117,6 +122,10 @@ impl Store for SlowStore {
         self.memory.list(prefix).await
     }
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.deletes.lock().push(Instant::now());
+        if self.undeletable.lock().contains(key) {
+            return Err(StoreError::Refused("403".into()));
+        }
         self.memory.delete(key).await
     }
     async fn space(&self) -> Result<Option<Space>, StoreError> {
