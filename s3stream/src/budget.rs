@@ -332,7 +332,7 @@ impl Permit {
     }
 
     /// Takes `bytes` (at most all) out of this permit into one of its own.
-    pub fn split(&mut self, bytes: u64) -> Permit {
+    fn split(&mut self, bytes: u64) -> Permit {
         let charge = self.charge.split(bytes);
         let also = self.also.as_mut().map(|also| also.split(charge.bytes));
         Permit { charge, also }
