@@ -1,5 +1,6 @@
 //! Sequential readers over a slow store: what they wait for, what it costs, what is left.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,32 +27,28 @@ struct Log {
 
 impl Log {
     fn new(budget: u64, mib: u64, per_object: usize) -> Log {
-        let rig = RigReader::with_budget(budget);
-        rig.read_takes(20);
-        let numbers: Vec<u64> = (0..mib * 2).collect();
-        let bodies: Vec<Vec<u8>> = numbers.iter().map(|number| vec![*number as u8; 512 * KIB]).collect();
-        let mut blocks = Vec::new();
-        for (object, numbers) in numbers.chunks(per_object).enumerate() {
-            let parts: Vec<(u64, u64, &[u8])> =
-                numbers.iter().map(|at| (1, at * RECORDS, &bodies[*at as usize][..])).collect();
-            blocks.extend(rig.put_object(object as u64, &parts));
-        }
-        Log { rig, blocks: Arc::new(blocks), tells: true }
+        let object_of = |number: u64| (number / per_object as u64, 1);
+        Log::of_objects(budget, mib, object_of)
     }
 
     /// Of two objects, by turns of so many blocks.
     fn by_turns(budget: u64, mib: u64, turn: u64) -> Log {
+        // A stream of its own for each turn: an object of a rig has no holes.
+        Log::of_objects(budget, mib, |number| (number / turn % 2, number / turn))
+    }
+
+    /// `place` gives the object of a block, and the stream that it is of there.
+    fn of_objects(budget: u64, mib: u64, place: impl Fn(u64) -> (u64, u64)) -> Log {
         let rig = RigReader::with_budget(budget);
         rig.read_takes(20);
         let bodies: Vec<Vec<u8>> = (0..mib * 2).map(|number| vec![number as u8; 512 * KIB]).collect();
-        let mut blocks = Vec::new();
-        for object in 0..2 {
-            let numbers = (0..mib * 2).filter(|number| number / turn % 2 == object);
-            // A stream of its own for each turn: an object of a rig has no holes.
-            let parts: Vec<(u64, u64, &[u8])> =
-                numbers.map(|at| (at / turn, at * RECORDS, &bodies[at as usize][..])).collect();
-            blocks.extend(rig.put_object(object, &parts));
+        let mut objects: BTreeMap<u64, Vec<(u64, u64, &[u8])>> = BTreeMap::new();
+        for (number, body) in bodies.iter().enumerate() {
+            let (object, stream) = place(number as u64);
+            objects.entry(object).or_default().push((stream, number as u64 * RECORDS, body));
         }
+        let mut blocks: Vec<BlockRef> =
+            objects.iter().flat_map(|(object, parts)| rig.put_object(*object, parts)).collect();
         blocks.sort_by_key(|block| block.base);
         Log { rig, blocks: Arc::new(blocks), tells: true }
     }
