@@ -209,6 +209,7 @@ impl Drop for Buffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entropy::Entropy;
 
     const KIB: usize = 1 << 10;
 
@@ -246,10 +247,9 @@ mod tests {
     fn lengths_of_all_sizes_use_the_same_memory() {
         let pool = BufferPool::new(64 << 20);
         let mut window = VecDeque::new();
-        let (mut fresh, mut taken, mut seed) = (0, 0, 1_u64);
+        let (mut fresh, mut taken, dice) = (0, 0, Entropy::seeded(1));
         for turn in 0..4_000 {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let length = (64 << 10) + (seed >> 33) as usize % (3 << 20);
+            let length = (64 << 10) + dice.u64() as usize % (3 << 20);
             let before = pool.idle_bytes();
             let buffer = pool.take(length);
             assert!(buffer.memory.bytes().len() <= length + (length / 2).max(2 * GRAIN_BYTES));

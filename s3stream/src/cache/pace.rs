@@ -446,6 +446,7 @@ impl Measure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entropy::Entropy;
 
     const MIB: u64 = 1 << 20;
 
@@ -598,15 +599,8 @@ mod tests {
     fn who_is_late_now_and_then_by_himself_is_not_held_up_by_reads() {
         for one_in in [50, 20, 10, 5, 3] {
             let mut world = World::new(32 * MIB);
-            let dice = std::cell::Cell::new(1_u64);
-            let takes = |_| {
-                dice.set(
-                    dice.get()
-                        .wrapping_mul(6_364_136_223_846_793_005)
-                        .wrapping_add(1_442_695_040_888_963_407),
-                );
-                if (dice.get() >> 33).is_multiple_of(one_in) { ms(20) } else { ms(2) }
-            };
+            let dice = Entropy::seeded(1);
+            let takes = |_| if dice.u64().is_multiple_of(one_in) { ms(20) } else { ms(2) };
             world.run(ms(10_000), false, takes);
             let read = world.run(ms(60_000), true, takes);
             assert!(read > 60 * 1000, "{read} MiB, one in {one_in} is late");

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::rig::*;
 use super::*;
+use crate::entropy::Entropy;
 
 /// One step: what kind, and numbers that are made to fit the catalog at hand.
 type Step = (u8, u64, u64, u64);
@@ -377,11 +378,8 @@ proptest! {
 /// The generator reaches what it is for: every kind of record is accepted, and refused where it can be.
 #[test]
 fn random_histories_are_not_idle() {
-    let mut seed = 1u64;
-    let mut next = || {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        seed >> 16
-    };
+    let dice = Entropy::seeded(1);
+    let next = || dice.u64();
     let mut tally: BTreeMap<u16, [u32; 2]> = BTreeMap::new();
     for _ in 0..60 {
         let mut world = World::new();

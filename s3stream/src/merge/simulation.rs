@@ -191,11 +191,8 @@ fn a_week_of_a_trickle_stays_few_objects_and_few_bytes() {
 #[test]
 fn an_uneven_trickle_stays_few_objects() {
     let mut world = World::new(60, MergeDials::default());
-    let mut seed = 7u64;
-    let mut next = move |below: u64| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) % below
-    };
+    let dice = Entropy::seeded(7);
+    let next = |below: u64| dice.u64() % below;
     let uploads = 3_000;
     let mut most = 0;
     for minute in 0..uploads {
