@@ -220,8 +220,7 @@ fn tell_leaders(broker: &Broker, ctx: &RequestContext, topics: &mut [FetchedTopi
     let (not_leader, fenced) = (ErrorCode::NotLeaderOrFollower.code(), ErrorCode::FencedLeaderEpoch.code());
     let mut leaders = LeadersTold::default();
     for topic in topics {
-        let named =
-            if ctx.version >= 13 { TopicRef::Id(topic.topic_id) } else { TopicRef::Name(&topic.name) };
+        let named = TopicRef::of(ctx.version, &topic.name, topic.topic_id);
         let moved = |p: &&mut FetchedPartition| p.error_code == not_leader || p.error_code == fenced;
         for p in topic.partitions.iter_mut().filter(moved) {
             let image = broker.journal.image();

@@ -181,8 +181,7 @@ fn encode(
     let moved = ErrorCode::NotLeaderOrFollower.code();
     let mut leaders = LeadersTold::default();
     for topic in &mut response.topics {
-        let named =
-            if ctx.version >= 13 { TopicRef::Id(topic.topic_id) } else { TopicRef::Name(&topic.name) };
+        let named = TopicRef::of(ctx.version, &topic.name, topic.topic_id);
         for partition in topic.partitions.iter_mut().filter(|p| p.error_code == moved) {
             let image = broker.journal.image();
             partition.current_leader =

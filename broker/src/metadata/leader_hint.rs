@@ -16,6 +16,13 @@ pub enum TopicRef<'a> {
     Id(Uuid),
 }
 
+impl TopicRef<'_> {
+    /// As a Produce or a Fetch of that version names it: by id from version 13 on, of both.
+    pub fn of(version: i16, name: &str, id: Uuid) -> TopicRef<'_> {
+        if version >= 13 { TopicRef::Id(id) } else { TopicRef::Name(name) }
+    }
+}
+
 /// The leader of a partition, as this image knows it.
 struct LeaderHint {
     /// Its node id; -1: nobody, or not known.
