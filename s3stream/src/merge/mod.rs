@@ -10,8 +10,6 @@ pub mod output;
 mod pace;
 pub mod plan;
 #[cfg(test)]
-mod plan_tests;
-#[cfg(test)]
 mod simulation;
 pub mod task;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::MergeDials;
 use crate::catalog::{ObjectPart, StreamRange, StreamState};
 use crate::ids::{ObjectId, StreamEpoch, StreamId};
 
@@ -81,6 +82,12 @@ impl MergeOutput {
     /// Bytes that are kept in it, without checkpoints and index.
     pub fn bytes(&self) -> u64 {
         self.streams.iter().map(MergeStream::bytes).sum()
+    }
+
+    /// What it is charged: all that it holds in memory while it is made.
+    pub(super) fn charge(&self, dials: &MergeDials) -> u64 {
+        let largest = dials.max_object_bytes.max(dials.cold_object_bytes);
+        self.bytes().clamp(1 << 20, largest.max(1 << 20))
     }
 
     /// The parts of the record, by stream, then offset.

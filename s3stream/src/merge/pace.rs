@@ -7,13 +7,6 @@ use std::time::Duration;
 const IDLE_BYTES_PER_SECOND: u64 = 1 << 20;
 /// While the lane is busy merging writes one byte per so many of the lane's.
 const LANE_BYTES_PER_MERGED: u64 = 2;
-/// Objects to be merged above which it does not give way any more.
-const URGENT_OBJECTS: usize = 1500;
-
-/// Are there so many objects to be merged that nobody is given way to any more?
-pub(super) fn is_urgent(objects: usize) -> bool {
-    objects > URGENT_OBJECTS
-}
 
 /// What merging owes to producers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,9 +31,9 @@ impl Pace {
         self.debt += bytes * LANE_BYTES_PER_MERGED;
     }
 
-    /// May another begin, with so many objects to be merged?
-    pub(super) fn allows(&self, objects: usize) -> bool {
-        self.debt == 0 || is_urgent(objects)
+    /// May another begin, if it is not urgent?
+    pub(super) fn allows(&self) -> bool {
+        self.debt == 0
     }
 }
 
@@ -54,14 +47,13 @@ mod tests {
     #[test]
     fn a_busy_lane_is_given_way_to_by_the_byte() {
         let mut pace = Pace::default();
-        assert!(pace.allows(0), "nothing is owed at first");
+        assert!(pace.allows(), "nothing is owed at first");
         pace.look(0, SECOND);
         pace.merged(100 * MIB);
         pace.look(199 * MIB, SECOND);
-        assert!(!pace.allows(URGENT_OBJECTS));
-        assert!(pace.allows(URGENT_OBJECTS + 1), "too many objects are worse");
+        assert!(!pace.allows());
         pace.look(201 * MIB, SECOND);
-        assert!(pace.allows(0));
+        assert!(pace.allows());
     }
 
     #[test]
@@ -70,8 +62,8 @@ mod tests {
         pace.look(100 * MIB, SECOND);
         pace.merged(1000 * MIB);
         pace.look(101 * MIB, SECOND);
-        assert!(!pace.allows(0), "a MiB per second is a load");
+        assert!(!pace.allows(), "a MiB per second is a load");
         pace.look(102 * MIB - 1, SECOND);
-        assert!(pace.allows(0));
+        assert!(pace.allows());
     }
 }

@@ -40,6 +40,9 @@ const WAITS_FOR_OWN: u64 = 4;
 /// Mostly dead objects rewritten by one plan.
 const DEAD_SOURCES_MAX: usize = 64;
 
+/// Objects whose merge is due above which nobody is given way to any more.
+const URGENT_OBJECTS: usize = 1500;
+
 /// When objects are merged and how large they get.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MergeDials {
@@ -127,6 +130,37 @@ pub fn plan(catalog: &Catalog, dials: &MergeDials, in_work: &BTreeSet<ObjectId>)
     plans.extend(of_one.into_iter().flat_map(|(stream, objects)| planner.cold(stream, objects)));
     plans.sort_by_key(|plan| plan.kind);
     plans
+}
+
+/// Those of [`plan`] that `me` carries out: of its own streams, and of those whose owner has gone.
+pub(super) fn plan_of(
+    me: Incarnation,
+    catalog: &Catalog,
+    dials: &MergeDials,
+    in_work: &BTreeSet<ObjectId>,
+) -> Vec<MergePlan> {
+    let mut plans = plan(catalog, dials, in_work);
+    plans.retain(|plan| plan.owner == me || !catalog.is_live(plan.owner));
+    plans
+}
+
+/// Has `me` so many objects to merge that nobody is given way to any more?
+pub(super) fn is_urgent(
+    me: Incarnation,
+    catalog: &Catalog,
+    dials: &MergeDials,
+    in_work: &BTreeSet<ObjectId>,
+) -> bool {
+    // Of these many wait for more of their stream, and others are another's: the plans say. Where there are few nobody asks.
+    to_be_merged(catalog, dials) > URGENT_OBJECTS
+        && plan_of(me, catalog, dials, in_work).iter().map(|plan| plan.sources.len()).sum::<usize>()
+            > URGENT_OBJECTS
+}
+
+/// Objects that merging makes fewer, now or later: neither condemned nor full.
+fn to_be_merged(catalog: &Catalog, dials: &MergeDials) -> usize {
+    let full = dials.max_object_bytes / 2;
+    catalog.objects().filter(|(_, state)| !state.is_condemned() && state.len < full).count()
 }
 
 /// An object, as the streams see it.
@@ -420,3 +454,7 @@ impl Planner<'_> {
         mixed.into_iter().map(|streams| MergeOutput { streams }).chain(own).collect()
     }
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -1,13 +1,11 @@
 //! Plans of random catalogs are legal; tables for what they look like.
 
-use std::collections::BTreeSet;
-
 use proptest::prelude::*;
 
-use super::simulation::World;
 use super::*;
 use crate::catalog::StorageRecord;
-use crate::ids::{ObjectId, StreamId};
+use crate::ids::LaneNumber;
+use crate::merge::simulation::World;
 
 /// Small numbers, so that every rung of the ladder is reached by small catalogs.
 fn small() -> MergeDials {
@@ -86,6 +84,83 @@ fn a_record_has_no_more_parts_than_it_may() {
         assert!(plan.outputs.iter().map(|output| output.parts().len()).sum::<usize>() <= 20, "{plan:?}");
         world.carry_out(&plan);
     }
+}
+
+#[test]
+fn what_is_condemned_or_full_is_not_to_be_merged() {
+    let mut world = World::new(3, small());
+    for bytes in [1, 400, 499, 500, 1_000] {
+        world.upload([(StreamId(0), 1, bytes)].into_iter());
+    }
+    assert_eq!(to_be_merged(&world.catalog, &world.dials), 3, "half of the largest is full");
+    for stream in [1, 2] {
+        world.upload([(StreamId(stream), 1, 10)].into_iter());
+    }
+    assert_eq!(to_be_merged(&world.catalog, &world.dials), 5);
+    world.apply(StorageRecord::StreamDeleted { stream: StreamId(1) });
+    assert_eq!(world.catalog.object_count(), 7);
+    assert_eq!(to_be_merged(&world.catalog, &world.dials), 4, "one is condemned and still there");
+}
+
+/// Objects of a stream's own that wait to be cold are many where streams are many.
+#[test]
+fn merging_is_urgent_where_much_is_due_and_not_where_much_waits() {
+    let mut world = World::new(250, small());
+    let urgent = |world: &World, me| is_urgent(me, &world.catalog, &world.dials, &BTreeSet::new());
+    for stream in 0..200 {
+        (0..8).for_each(|_| world.upload([(StreamId(stream), 1, 450)].into_iter()));
+    }
+    assert!(to_be_merged(&world.catalog, &world.dials) > URGENT_OBJECTS);
+    assert_eq!(plan(&world.catalog, &world.dials, &BTreeSet::new()), []);
+    assert!(!urgent(&world, world.me));
+    for _ in 0..URGENT_OBJECTS {
+        world.upload((200..206).map(|stream| (StreamId(stream), 1, 5)));
+    }
+    assert!(!urgent(&world, world.me), "as many as that are borne");
+    (0..4).for_each(|_| world.upload((200..206).map(|stream| (StreamId(stream), 1, 5))));
+    assert!(urgent(&world, world.me));
+    assert!(!urgent(&world, Incarnation { seq: 9, index: 0 }), "these are somebody else's");
+}
+
+#[test]
+fn a_cold_merge_is_charged_for_all_it_holds() {
+    let dials = MergeDials {
+        stream_object_bytes: 1 << 20,
+        max_object_bytes: 4 << 20,
+        cold_object_bytes: 16 << 20,
+        ..MergeDials::default()
+    };
+    let mut world = World::new(1, dials);
+    (0..16).for_each(|_| world.upload([(StreamId(0), 1, 1 << 20)].into_iter()));
+    let plans = plan(&world.catalog, &world.dials, &BTreeSet::new());
+    let charges: Vec<_> = plans
+        .iter()
+        .flat_map(|plan| &plan.outputs)
+        .map(|output| (output.bytes(), output.charge(&world.dials)))
+        .collect();
+    assert_eq!(charges, [(16 << 20, 16 << 20)]);
+    assert_eq!(plans[0].kind, MergeKind::Cold);
+    assert_eq!(
+        MergeOutput::default().charge(&world.dials),
+        1 << 20,
+        "an object has an index, whatever is in it"
+    );
+}
+
+/// Numbers of lanes begin anew with every incarnation.
+#[test]
+fn what_two_incarnations_adopted_lies_in_the_order_in_which_they_came() {
+    let mut world = World::new(3, small());
+    let mut lanes = Vec::new();
+    for _ in 0..2 {
+        (0..3).for_each(|_| world.adopt((0..3).map(|stream| (StreamId(stream), 1, 30))));
+        lanes.push(world.me);
+        world.restart();
+    }
+    let plans = plan(&world.catalog, &world.dials, &BTreeSet::new());
+    let sources: Vec<_> = plans.iter().map(|plan| plan.sources.clone()).collect();
+    let of = |lane| (0..3).map(|number| ObjectId::adopted(lane, LaneNumber(number))).collect::<Vec<_>>();
+    assert_eq!(sources, [of(lanes[0]), of(lanes[1])]);
 }
 
 /// What happens to a world: uploads to some streams, trims, deletions, merges.

@@ -12,7 +12,7 @@ use crate::journal::MutationPoint;
 pub(super) struct World {
     pub(super) catalog: Catalog,
     pub(super) dials: MergeDials,
-    me: Incarnation,
+    pub(super) me: Incarnation,
     epoch: StreamEpoch,
     counter: u64,
     lane: u64,
@@ -66,7 +66,7 @@ impl World {
     }
 
     /// As [`World::upload`], of an object that stays in its lane. Without checkpoints.
-    fn adopt(&mut self, of: impl Iterator<Item = (StreamId, u64, u64)>) {
+    pub(super) fn adopt(&mut self, of: impl Iterator<Item = (StreamId, u64, u64)>) {
         let mut parts = Vec::new();
         for (stream, records, bytes) in of {
             let start = self.catalog.stream(stream).expect("there").base;
@@ -83,7 +83,7 @@ impl World {
     }
 
     /// A new incarnation takes over all streams.
-    fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         let seq = self.me.seq + 1;
         let new = Incarnation { seq, index: 0 };
         let at = MutationPoint { seq, index: 0, proposer: Some(self.me), level: 3 };

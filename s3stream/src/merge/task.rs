@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::pace::{self, Pace};
-use super::{MergeDials, MergeOutput, MergePlan, plan};
+use super::pace::Pace;
+use super::plan::{is_urgent, plan_of};
+use super::{MergeDials, MergeOutput, MergePlan};
 use crate::block_ref::BlockRef;
 use crate::budget::{Budget, Class};
 use crate::cache::ReadError;
@@ -84,20 +85,17 @@ impl Merger {
             if !catalog.is_live(self.objects.me.incarnation) {
                 return;
             }
-            let objects = self.to_be_merged(&catalog);
-            if !pace.allows(objects) {
-                sleep(GIVEN_WAY).await;
-                continue;
-            }
+            let me = self.objects.me.incarnation;
             let mut busy: BTreeSet<ObjectId> =
                 left_alone.iter().flat_map(|(_, objects)| objects).copied().collect();
-            if !pace::is_urgent(objects) {
+            if !is_urgent(me, &catalog, &self.dials, &busy) {
+                if !pace.allows() {
+                    sleep(GIVEN_WAY).await;
+                    continue;
+                }
                 busy.extend(self.objects.claims.claimed());
             }
-            let ours =
-                |plan: &MergePlan| plan.owner == self.objects.me.incarnation || !catalog.is_live(plan.owner);
-            let due = plan(&catalog, &self.dials, &busy).into_iter().find(ours);
-            let Some(due) = due else {
+            let Some(due) = plan_of(me, &catalog, &self.dials, &busy).into_iter().next() else {
                 sleep(LOOK_EVERY).await;
                 continue;
             };
@@ -116,20 +114,12 @@ impl Merger {
         }
     }
 
-    /// Objects that merging makes fewer: neither condemned nor full.
-    fn to_be_merged(&self, catalog: &Catalog) -> usize {
-        let full = self.dials.max_object_bytes / 2;
-        catalog.objects().filter(|(_, state)| !state.is_condemned() && state.len < full).count()
-    }
-
     async fn carry_out(&self, catalog: &Catalog, due: &MergePlan) -> Result<(), MergeError> {
         // Held until the record has its outcome: ids in work are not released.
         let mut in_work: Vec<InWork> = Vec::new();
         let mut objects: Vec<(NewObject, Vec<ObjectPart>)> = Vec::new();
         for output in &due.outputs {
-            let largest = self.dials.max_object_bytes.max(self.dials.cold_object_bytes);
-            let room = output.bytes().clamp(1 << 20, largest.max(1 << 20));
-            let _room = self.budget.class(Class::Merge).acquire(room).await;
+            let _room = self.budget.class(Class::Merge).acquire(output.charge(&self.dials)).await;
             let kind = if output.streams.len() == 1 { ObjectKind::Stream } else { ObjectKind::Merged };
             let (id, work, composer) = self.objects.begin(kind);
             in_work.push(work);
@@ -184,7 +174,17 @@ impl Merger {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::block_ref::LaneRef;
+    use crate::cache::TailCache;
+    use crate::cache::rig::SlowStore;
+    use crate::ids::StreamId;
+    use crate::store::Store;
+    use crate::upload::CatalogJournal;
+    use crate::upload::rig::{ME, RigJournal};
+    use crate::wal::LaneConfig;
 
     /// Whatever is merged, what one output holds fits into the class beside an upload.
     #[test]
@@ -196,5 +196,30 @@ mod tests {
             let largest = dials.max_object_bytes.max(dials.cold_object_bytes);
             assert!(largest <= share.max(1 << 20), "{largest} of {share} bytes with a budget of {total}");
         }
+    }
+
+    /// What somebody is about to replace is replaced by nobody else; its neighbours wait for it.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_claimed_is_not_merged_until_the_claim_ends() {
+        let (store, budget) = (Arc::new(SlowStore::default()), Budget::new(256 << 20));
+        let journal = RigJournal::new(1);
+        let objects = journal.rewriter(store.clone(), Arc::default(), &budget);
+        let mut uploaded = Vec::new();
+        for _ in 0..3 {
+            uploaded.push(journal.upload(&objects, StreamId(0), 1_000).await);
+        }
+        let config = LaneConfig::for_store(store.traits(), &budget);
+        let tail = TailCache::new(&budget);
+        let lane = Lane::start(store.clone(), &objects.env, ME, LaneRef(0), config, tail);
+        let dials = MergeDials { fan_in: 3, ..Merger::dials(&budget) };
+        let claim = objects.claims.claim([uploaded[1]]);
+        let task = tokio::spawn(Merger { objects, budget, lane, dials }.run());
+        let ranges = || journal.catalog().1.stream(StreamId(0)).unwrap().ranges.len();
+        sleep(LEFT_ALONE).await;
+        assert_eq!(ranges(), 3);
+        drop(claim);
+        sleep(LEFT_ALONE).await;
+        assert_eq!(ranges(), 1);
+        task.abort();
     }
 }
