@@ -17,6 +17,9 @@ const MIB: u64 = 1 << 20;
 /// Records per block.
 const RECORDS: u64 = 10;
 
+/// Stream, first offset and body of a block.
+type Part<'a> = (u64, u64, &'a [u8]);
+
 /// One stream of blocks of 512 KiB, `per_object` of them in each object.
 struct Log {
     rig: RigReader,
@@ -42,7 +45,7 @@ impl Log {
         let rig = RigReader::with_budget(budget);
         rig.read_takes(20);
         let bodies: Vec<Vec<u8>> = (0..mib * 2).map(|number| vec![number as u8; 512 * KIB]).collect();
-        let mut objects: BTreeMap<u64, Vec<(u64, u64, &[u8])>> = BTreeMap::new();
+        let mut objects: BTreeMap<u64, Vec<Part<'_>>> = BTreeMap::new();
         for (number, body) in bodies.iter().enumerate() {
             let (object, stream) = place(number as u64);
             objects.entry(object).or_default().push((stream, number as u64 * RECORDS, body));
