@@ -83,80 +83,28 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use async_trait::async_trait;
-    use bytes::{Bytes, BytesMut};
-    use parking_lot::Mutex;
-
-    use super::super::{CatalogJournal, Checkpoints, UploadDials, UploadSink};
+    use super::super::rig::{ME, RigJournal};
+    use super::super::{CatalogJournal, UploadDials};
     use super::*;
     use crate::block_ref::LaneRef;
     use crate::budget::Budget;
     use crate::cache::{Stores, TailCache};
     use crate::env::Env;
-    use crate::ids::{LaneId, Nonce, StoreId};
-    use crate::journal::{COMMIT_BYTES_MAX, MutationPoint, Record};
+    use crate::ids::StoreId;
     use crate::store::MemoryStore;
     use crate::wal::open_object::tests::append;
     use crate::wal::{Lane, LaneConfig};
-
-    const ME: Incarnation = Incarnation { seq: 1, index: 0 };
-
-    /// A journal of no more than its limit, and nobody who wants to know.
-    #[derive(Default)]
-    struct Side(Mutex<Catalog>);
-
-    #[async_trait]
-    impl CatalogJournal for Side {
-        fn catalog(&self) -> (u64, Catalog) {
-            (1, self.0.lock().clone())
-        }
-
-        fn can_adopt(&self) -> bool {
-            true
-        }
-
-        async fn propose(&self, records: Vec<StorageRecord>) -> Result<(), String> {
-            for record in records {
-                let mut bytes = BytesMut::new();
-                record.encode(&mut bytes);
-                if bytes.len() > COMMIT_BYTES_MAX {
-                    return Err(format!("{} bytes", bytes.len()));
-                }
-                let at = MutationPoint { seq: 1, index: 0, proposer: Some(ME), level: 4 };
-                self.0.lock().apply(at, &record).map_err(|illegal| illegal.to_string())?;
-            }
-            Ok(())
-        }
-    }
-
-    impl Checkpoints for Side {
-        fn advance(&self, _: StreamId, _: Option<&Bytes>, _: &[AttachmentEntry]) -> Option<Bytes> {
-            None
-        }
-    }
-
-    impl UploadSink for Side {
-        fn uploaded(&self, _: &[(StreamId, u64)]) {}
-    }
 
     /// However little is worth adopting, as much as a record may hold is adopted by one.
     #[tokio::test]
     async fn many_objects_are_adopted_by_several_records() {
         const STREAMS: u64 = 24;
         const OBJECTS: u64 = 1_000;
-        let (side, store, env) = (Arc::new(Side::default()), Arc::new(MemoryStore::new()), Env::seeded(1));
-        let id = LaneId { incarnation: ME, nonce: Nonce(1) };
-        let mut records = vec![
-            StorageRecord::StoreRegistered { store: StoreId(0), url: "memory://".into() },
-            StorageRecord::LaneRegistered { nonce: id.nonce, store: StoreId(0) },
-        ];
-        let create = |stream| StorageRecord::StreamCreated { stream: StreamId(stream), owner: ME };
-        records.extend((0..STREAMS).map(create));
-        side.propose(records).await.unwrap();
+        let (journal, store, env) = (RigJournal::new(STREAMS), Arc::new(MemoryStore::new()), Env::seeded(1));
         let budget = Budget::new(256 << 20);
         let tail = TailCache::new(&budget);
         let config = LaneConfig::for_store(crate::store::Store::traits(&*store), &budget);
-        let lane = Lane::start(store.clone(), &env, id, LaneRef(0), config, tail.clone());
+        let lane = Lane::start(store.clone(), &env, ME, LaneRef(0), config, tail.clone());
         for base in 0..OBJECTS {
             let pushed =
                 (0..STREAMS).map(|stream| lane.push(append(stream, base, &[7; 300])).unwrap()).max().unwrap();
@@ -173,15 +121,15 @@ mod tests {
             tail,
             budget,
             dials,
-            journal: side.clone(),
-            checkpoints: side.clone(),
-            sink: side.clone(),
+            journal: journal.clone(),
+            checkpoints: journal.clone(),
+            sink: journal.clone(),
             counter: Arc::default(),
             known: HashMap::new(),
         };
         let task = tokio::spawn(uploader.run());
         let durable = lane.durable_below();
-        let trim = || side.catalog().1.lane(ME).unwrap().trim;
+        let trim = || journal.catalog().1.lane(ME.incarnation).unwrap().trim;
         for _ in 0..1_000 {
             if trim() == durable {
                 break;
@@ -190,7 +138,7 @@ mod tests {
         }
         task.abort();
         assert_eq!(trim(), durable, "the lane is trimmed");
-        let catalog = side.catalog().1;
+        let catalog = journal.catalog().1;
         assert!(catalog.objects().all(|(object, _)| object.lane_number().is_some()));
         assert!(catalog.streams().all(|(_, state)| state.base == OBJECTS));
     }

@@ -1,12 +1,13 @@
-//! A journal without a log, for the tests of storage's own tasks: what is proposed is applied at once, or refused.
+//! A journal without a log, for the tests of storage's own tasks: what is proposed is applied at once, or refused, as what fits
+//! no commit is. Streams have no state, and nobody wants to know what was uploaded.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 
-use super::CatalogJournal;
+use super::{CatalogJournal, Checkpoints, UploadSink};
 use crate::block_ref::LaneTable;
 use crate::budget::Budget;
 use crate::cache::{ColdReads, Stores};
@@ -15,8 +16,8 @@ use crate::claims::Claims;
 use crate::env::Env;
 use crate::history::History;
 use crate::ids::{Incarnation, LaneId, LaneNumber, Nonce, ObjectId, StoreId, StreamEpoch, StreamId};
-use crate::journal::MutationPoint;
-use crate::object::{BlockKind, IndexEntry, ObjectKind};
+use crate::journal::{COMMIT_BYTES_MAX, MutationPoint, Record};
+use crate::object::{AttachmentEntry, BlockKind, IndexEntry, ObjectKind};
 use crate::rewrite::Rewriter;
 use crate::store::Store;
 
@@ -120,10 +121,25 @@ impl CatalogJournal for RigJournal {
     }
 
     async fn propose(&self, records: Vec<StorageRecord>) -> Result<(), String> {
+        let mut encoded = BytesMut::new();
+        records.iter().for_each(|record| record.encode(&mut encoded));
+        if encoded.len() > COMMIT_BYTES_MAX {
+            return Err(format!("{} bytes", encoded.len()));
+        }
         records.iter().try_for_each(|record| self.try_apply(record))
     }
 
     fn can_adopt(&self) -> bool {
         true
     }
+}
+
+impl Checkpoints for RigJournal {
+    fn advance(&self, _: StreamId, _: Option<&Bytes>, _: &[AttachmentEntry]) -> Option<Bytes> {
+        None
+    }
+}
+
+impl UploadSink for RigJournal {
+    fn uploaded(&self, _: &[(StreamId, u64)]) {}
 }
