@@ -132,29 +132,33 @@ pub fn plan(catalog: &Catalog, dials: &MergeDials, in_work: &BTreeSet<ObjectId>)
     plans
 }
 
-/// Those of [`plan`] that `me` carries out: of its own streams, and of those whose owner has gone.
-pub(super) fn plan_of(
+/// The merge that `me` carries out next: of its own streams, or of those whose owner has gone. Of what is left alone `failed`
+/// is in any case; `claimed` is, and all is where it `gives_way`, unless so much is due that nobody is given way to any more.
+pub(super) fn next_of(
     me: Incarnation,
     catalog: &Catalog,
     dials: &MergeDials,
-    in_work: &BTreeSet<ObjectId>,
-) -> Vec<MergePlan> {
-    let mut plans = plan(catalog, dials, in_work);
-    plans.retain(|plan| plan.owner == me || !catalog.is_live(plan.owner));
-    plans
-}
-
-/// Has `me` so many objects to merge that nobody is given way to any more?
-pub(super) fn is_urgent(
-    me: Incarnation,
-    catalog: &Catalog,
-    dials: &MergeDials,
-    in_work: &BTreeSet<ObjectId>,
-) -> bool {
-    // Of these many wait for more of their stream, and others are another's: the plans say. Where there are few nobody asks.
-    to_be_merged(catalog, dials) > URGENT_OBJECTS
-        && plan_of(me, catalog, dials, in_work).iter().map(|plan| plan.sources.len()).sum::<usize>()
-            > URGENT_OBJECTS
+    failed: &BTreeSet<ObjectId>,
+    claimed: &BTreeSet<ObjectId>,
+    gives_way: bool,
+) -> Option<MergePlan> {
+    let plan_of_me = |in_work: &BTreeSet<ObjectId>| {
+        let mut plans = plan(catalog, dials, in_work);
+        plans.retain(|plan| plan.owner == me || !catalog.is_live(plan.owner));
+        plans
+    };
+    let is_urgent =
+        |plans: &[MergePlan]| plans.iter().map(|plan| plan.sources.len()).sum::<usize>() > URGENT_OBJECTS;
+    let touches_no_claim = |plan: &MergePlan| plan.sources.iter().all(|source| !claimed.contains(source));
+    // Of many some wait for more of their stream, and others are another's: the plans say. Where there are few nobody asks.
+    let asked = (to_be_merged(catalog, dials) > URGENT_OBJECTS).then(|| plan_of_me(failed));
+    let plans = match asked {
+        Some(plans) if is_urgent(&plans) => plans,
+        _ if gives_way => return None,
+        Some(plans) if plans.first().is_none_or(touches_no_claim) => plans,
+        _ => plan_of_me(&(failed | claimed)),
+    };
+    plans.into_iter().next()
 }
 
 /// Objects that merging makes fewer, now or later: neither condemned nor full.

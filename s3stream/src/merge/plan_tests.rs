@@ -102,24 +102,57 @@ fn what_is_condemned_or_full_is_not_to_be_merged() {
     assert_eq!(to_be_merged(&world.catalog, &world.dials), 4, "one is condemned and still there");
 }
 
-/// Objects of a stream's own that wait to be cold are many where streams are many.
-#[test]
-fn merging_is_urgent_where_much_is_due_and_not_where_much_waits() {
+/// Streams 0 to 199 have objects of their own that wait to be cold, so many of them that somebody asks whether merging is
+/// urgent; of streams 200 to 205 there are so many small ones.
+fn many_that_wait(small_objects: usize) -> World {
     let mut world = World::new(250, small());
-    let urgent = |world: &World, me| is_urgent(me, &world.catalog, &world.dials, &BTreeSet::new());
     for stream in 0..200 {
         (0..8).for_each(|_| world.upload([(StreamId(stream), 1, 450)].into_iter()));
     }
     assert!(to_be_merged(&world.catalog, &world.dials) > URGENT_OBJECTS);
     assert_eq!(plan(&world.catalog, &world.dials, &BTreeSet::new()), []);
-    assert!(!urgent(&world, world.me));
-    for _ in 0..URGENT_OBJECTS {
-        world.upload((200..206).map(|stream| (StreamId(stream), 1, 5)));
+    (0..small_objects).for_each(|_| world.upload((200..206).map(|stream| (StreamId(stream), 1, 5))));
+    world
+}
+
+/// What the owner of `world`'s streams merges next.
+fn next(
+    world: &World,
+    failed: &BTreeSet<ObjectId>,
+    claimed: &BTreeSet<ObjectId>,
+    gives_way: bool,
+) -> Option<MergePlan> {
+    next_of(world.me, &world.catalog, &world.dials, failed, claimed, gives_way)
+}
+
+#[test]
+fn merging_is_urgent_where_much_is_due_and_not_where_much_waits() {
+    let none = BTreeSet::new();
+    assert_eq!(next(&many_that_wait(0), &none, &none, true), None);
+    assert_eq!(next(&many_that_wait(URGENT_OBJECTS), &none, &none, true), None, "as many as that are borne");
+    let mut world = many_that_wait(URGENT_OBJECTS + 4);
+    assert!(next(&world, &none, &none, true).is_some());
+    world.me = Incarnation { seq: 9, index: 0 };
+    assert_eq!(next(&world, &none, &none, true), None, "these are somebody else's");
+}
+
+#[test]
+fn what_is_claimed_is_left_alone_unless_merging_is_urgent_and_what_failed_in_any_case() {
+    let none = BTreeSet::new();
+    // Few, of which nobody asks; many, of which little is due; many that are due.
+    for (world, urgent) in
+        [(three_uploads(), false), (many_that_wait(9), false), (many_that_wait(URGENT_OBJECTS + 4), true)]
+    {
+        let due = plan(&world.catalog, &world.dials, &none).into_iter().next();
+        assert_eq!(next(&world, &none, &none, false), due);
+        let claimed: BTreeSet<ObjectId> = due.iter().flat_map(|due| due.sources.clone()).collect();
+        let others = plan(&world.catalog, &world.dials, &claimed).into_iter().next();
+        assert_ne!(others, due);
+        assert_eq!(next(&world, &claimed, &none, false), others);
+        assert_eq!(next(&world, &none, &claimed, false), if urgent { due.clone() } else { others });
+        let elsewhere = world.catalog.objects().map(|(object, _)| object).filter(|id| !claimed.contains(id));
+        assert_eq!(next(&world, &none, &elsewhere.collect(), false), due, "claims elsewhere change nothing");
     }
-    assert!(!urgent(&world, world.me), "as many as that are borne");
-    (0..4).for_each(|_| world.upload((200..206).map(|stream| (StreamId(stream), 1, 5))));
-    assert!(urgent(&world, world.me));
-    assert!(!urgent(&world, Incarnation { seq: 9, index: 0 }), "these are somebody else's");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::pace::Pace;
-use super::plan::{is_urgent, plan_of};
+use super::plan::next_of;
 use super::{MergeDials, MergeOutput, MergePlan};
 use crate::block_ref::BlockRef;
 use crate::budget::{Budget, Class};
@@ -86,17 +86,11 @@ impl Merger {
                 return;
             }
             let me = self.objects.me.incarnation;
-            let mut busy: BTreeSet<ObjectId> =
+            let failed: BTreeSet<ObjectId> =
                 left_alone.iter().flat_map(|(_, objects)| objects).copied().collect();
-            if !is_urgent(me, &catalog, &self.dials, &busy) {
-                if !pace.allows() {
-                    sleep(GIVEN_WAY).await;
-                    continue;
-                }
-                busy.extend(self.objects.claims.claimed());
-            }
-            let Some(due) = plan_of(me, &catalog, &self.dials, &busy).into_iter().next() else {
-                sleep(LOOK_EVERY).await;
+            let (claimed, gives_way) = (self.objects.claims.claimed(), !pace.allows());
+            let Some(due) = next_of(me, &catalog, &self.dials, &failed, &claimed, gives_way) else {
+                sleep(if gives_way { GIVEN_WAY } else { LOOK_EVERY }).await;
                 continue;
             };
             match self.carry_out(&catalog, &due).await {
