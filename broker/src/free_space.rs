@@ -1,5 +1,5 @@
 //! The floor below which a directory takes no more produces, so that the journal and deletes always find room (PRACTICE
-//! E3). Watched in the background: a produce reads a flag.
+//! E3). Watched in the background: a produce reads a flag, and so does the collector, which hurries then.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

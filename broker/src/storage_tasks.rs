@@ -101,9 +101,16 @@ pub fn spawn(broker: &Arc<Broker>, parts: StorageParts) {
             }
         }
     });
-    let dials = gc_dials(broker);
-    let collector =
-        Collector::new(broker.env.clone(), parts.stores, side.clone(), broker.incarnation, counter, dials);
+    let (dials, free_space) = (gc_dials(broker), broker.free_space.clone());
+    let collector = Collector::new(
+        broker.env.clone(),
+        parts.stores,
+        side.clone(),
+        broker.incarnation,
+        counter,
+        dials,
+        Box::new(move || free_space.is_short()),
+    );
     broker.env.tasks.spawn("upload", {
         let broker = broker.clone();
         async move {

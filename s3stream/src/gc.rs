@@ -2,18 +2,20 @@
 //! only finds what the journal has given up already.
 //!
 //! Three kinds, and what allows their end:
-//! - *lane objects* below the trim of the image at hand that the catalog does not refer to; and, once, those above the length of an ended lane that its owner
-//!   was still writing (never acknowledged; the seal itself stays);
+//! - *lane objects* below the trim of the image at hand that the catalog does not refer to; and, once, those above the length of
+//!   an ended lane that its owner was still writing (never acknowledged; the seal itself stays);
 //! - *condemned* objects of `data/`: nothing refers to them, for good (SAFETY F7);
 //! - *orphans* of `data/`: begun and never introduced. First the mark below which nothing can be introduced any more is
 //!   committed, then they are listed and deleted (SAFETY F6).
 //!
-//! Each waits a little between being given up and being deleted, as a courtesy to readers that hold an older image.
+//! Each waits a little between being given up and being deleted, as a courtesy to readers that hold an older image. What a
+//! round deletes is spread over some seconds, as a courtesy to producers, while they may write.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use futures::stream::{self, StreamExt};
 use tokio::time::{Instant, sleep_until};
 
@@ -23,13 +25,13 @@ use crate::env::Env;
 use crate::ids::{
     DATA_PREFIX, Incarnation, LaneNumber, ObjectId, StoreId, lane_key, lane_prefix, parse_data_key,
 };
-use crate::store::{Store, StoreError, retry};
+use crate::store::{StoreError, retry};
 use crate::upload::{CatalogJournal, ObjectCounter};
 
 /// Deletes under way at a time.
 const DELETES_AT_ONCE: usize = 16;
-/// What is given up together is deleted one after another, as far apart as this, and all of it within this time: a disk that
-/// frees what a minute left at once holds up what is written to it.
+/// What a round deletes in a store is deleted one after another, as far apart as this, and all of it within this time: a disk
+/// that frees what a minute left at once holds up what is written to it. Where there is no room nothing is written anyway.
 const DELETES_APART: Duration = Duration::from_millis(5);
 const DELETES_WITHIN: Duration = Duration::from_secs(20);
 /// Objects named by one record.
@@ -61,6 +63,9 @@ impl Default for GcDials {
     }
 }
 
+/// Is there so little room that producers are refused? Asked before every delete.
+pub type ShortOfRoom = Box<dyn Fn() -> bool + Send + Sync>;
+
 /// The collector of one process. One is enough for a cluster; several do no harm.
 pub struct Collector {
     /// Surroundings.
@@ -75,9 +80,22 @@ pub struct Collector {
     pub counter: Arc<ObjectCounter>,
     /// When.
     pub dials: GcDials,
+    short_of_room: ShortOfRoom,
     lanes: BTreeMap<Incarnation, LaneProgress>,
     condemned: BTreeMap<ObjectId, Instant>,
     swept_at: Option<Instant>,
+}
+
+/// Keys to be deleted, by store, and what each of them is.
+type Deletes<T> = BTreeMap<StoreId, Vec<(String, T)>>;
+
+/// What a round deletes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum GivenUp {
+    /// An object of this lane, below its trim.
+    OfLane(Incarnation),
+    /// A condemned object.
+    Object(ObjectId),
 }
 
 /// How far a lane's objects were deleted.
@@ -98,9 +116,10 @@ impl Collector {
         me: Incarnation,
         counter: Arc<ObjectCounter>,
         dials: GcDials,
+        short_of_room: ShortOfRoom,
     ) -> Collector {
         let (lanes, condemned, swept_at) = (BTreeMap::new(), BTreeMap::new(), None);
-        Collector { env, stores, journal, me, counter, dials, lanes, condemned, swept_at }
+        Collector { env, stores, journal, me, counter, dials, short_of_room, lanes, condemned, swept_at }
     }
 
     /// Collects for as long as the process lives.
@@ -115,8 +134,14 @@ impl Collector {
     /// One look at the image, and what follows from it.
     pub async fn round(&mut self) {
         let (_, catalog) = self.journal.catalog();
-        self.delete_trimmed(&catalog).await;
-        self.delete_condemned(&catalog).await;
+        let mut deletes = Deletes::new();
+        let lanes = self.trimmed_lanes(&catalog, &mut deletes);
+        let objects = self.condemned_objects(&catalog, &mut deletes);
+        let left: BTreeSet<GivenUp> = self.delete(deletes).await.into_iter().collect();
+        let is_gone = |what: GivenUp| !left.contains(&what);
+        self.advance(&catalog, lanes.into_iter().filter(|lane| is_gone(GivenUp::OfLane(*lane))));
+        let gone = objects.into_iter().filter(|object| is_gone(GivenUp::Object(*object)));
+        self.propose_deleted(gone.collect()).await;
         let due = self.swept_at.is_none_or(|at| at.elapsed() >= self.dials.sweep_interval);
         if due && self.sweep_orphans(&catalog).await {
             self.swept_at = Some(Instant::now());
@@ -126,6 +151,7 @@ impl Collector {
     /// What an earlier process left below the trims, or above the lengths, of the lanes.
     async fn sweep_lanes(&mut self) {
         let (_, catalog) = self.journal.catalog();
+        let mut deletes = Deletes::new();
         for (incarnation, lane) in catalog.lanes() {
             let sealed = lane.end.seal_nonce().and(lane.end.length());
             if lane.trim == LaneNumber(0) && sealed.is_none() {
@@ -145,65 +171,75 @@ impl Collector {
                 let adopted = catalog.object(ObjectId::adopted(incarnation, n)).is_some();
                 n < lane.trim && !adopted || sealed.is_some_and(|length| n > length)
             };
-            let keys = listed.into_iter().filter(|l| number(&l.key).is_some_and(given_up)).map(|l| l.key);
-            self.delete(store, keys.collect()).await;
+            let keys =
+                listed.into_iter().filter(|l| number(&l.key).is_some_and(given_up)).map(|l| (l.key, ()));
+            deletes.entry(lane.store).or_default().extend(keys);
             self.lanes.insert(
                 incarnation,
                 LaneProgress { deleted_below: lane.trim, seen: (lane.trim, Instant::now()) },
             );
         }
+        self.delete(deletes).await;
     }
 
-    async fn delete_trimmed(&mut self, catalog: &Catalog) {
+    /// Lanes of which something is to be deleted now.
+    fn trimmed_lanes(&mut self, catalog: &Catalog, deletes: &mut Deletes<GivenUp>) -> Vec<Incarnation> {
+        let mut due = Vec::new();
         for (incarnation, lane) in catalog.lanes() {
             let begin =
                 || LaneProgress { deleted_below: LaneNumber(0), seen: (LaneNumber(0), Instant::now()) };
             let progress = self.lanes.entry(incarnation).or_insert_with(begin);
-            let (seen, since) = progress.seen;
-            // A trim counts from when it was seen; one that moved meanwhile waits for the next turn.
-            if progress.deleted_below < seen && since.elapsed() >= self.dials.lane_delay {
-                let (from, below) = (progress.deleted_below, seen);
-                let Some(store) = self.stores.get(lane.store) else { continue };
+            let (from, (below, since)) = (progress.deleted_below, progress.seen);
+            if from < below && since.elapsed() >= self.dials.lane_delay {
                 // What is adopted dies as objects of `data/` do, condemned or not yet.
                 let of_lane =
                     |number: &LaneNumber| catalog.object(ObjectId::adopted(incarnation, *number)).is_none();
                 let numbers = (from.0..below.0).map(LaneNumber).filter(of_lane);
-                let keys = numbers.map(|number| lane_key(lane.id, number)).collect();
-                if self.delete(store, keys).await {
-                    let progress = self.lanes.get_mut(&incarnation).expect("just there");
-                    progress.deleted_below = below;
-                }
+                let given_up = |number| (lane_key(lane.id, number), GivenUp::OfLane(incarnation));
+                deletes.entry(lane.store).or_default().extend(numbers.map(given_up));
+                due.push(incarnation);
             }
-            let progress = self.lanes.get_mut(&incarnation).expect("just there");
+        }
+        due
+    }
+
+    /// Nothing is left below the trims that were seen of these lanes. A trim counts from when it is seen; one that moves meanwhile
+    /// waits for the next turn.
+    fn advance(&mut self, catalog: &Catalog, deleted: impl Iterator<Item = Incarnation>) {
+        for incarnation in deleted {
+            let progress = self.lanes.get_mut(&incarnation).expect("it was due");
+            progress.deleted_below = progress.seen.0;
+        }
+        for (incarnation, lane) in catalog.lanes() {
+            let progress = self.lanes.get_mut(&incarnation).expect("every lane was looked at");
             if progress.deleted_below == progress.seen.0 && lane.trim > progress.seen.0 {
                 progress.seen = (lane.trim, Instant::now());
             }
         }
     }
 
-    async fn delete_condemned(&mut self, catalog: &Catalog) {
+    /// Condemned objects that are to be deleted now.
+    fn condemned_objects(&mut self, catalog: &Catalog, deletes: &mut Deletes<GivenUp>) -> Vec<ObjectId> {
         let condemned: BTreeMap<ObjectId, StoreId> = catalog
             .objects()
             .filter(|(_, state)| state.is_condemned())
             .map(|(object, state)| (object, state.store))
             .collect();
         self.condemned.retain(|object, _| condemned.contains_key(object));
-        let mut by_store: BTreeMap<StoreId, Vec<ObjectId>> = BTreeMap::new();
+        let mut due = Vec::new();
         for (object, store) in condemned {
             let since = self.condemned.entry(object).or_insert_with(Instant::now);
             if since.elapsed() >= self.dials.object_delay {
-                by_store.entry(store).or_default().push(object);
+                let given_up = (catalog.object_key(object), GivenUp::Object(object));
+                deletes.entry(store).or_default().push(given_up);
+                due.push(object);
             }
         }
-        let mut gone = Vec::new();
-        for (store, objects) in by_store {
-            let Some(store) = self.stores.get(store) else { continue };
-            let keys = objects.iter().map(|object| catalog.object_key(*object)).collect();
-            let left = self.delete_all(store, keys).await;
-            let is_gone = |(n, object): (usize, ObjectId)| (!left.contains(&n)).then_some(object);
-            gone.extend(objects.into_iter().enumerate().filter_map(is_gone));
-        }
-        gone.sort();
+        due
+    }
+
+    /// Takes what is gone out of the catalog.
+    async fn propose_deleted(&self, gone: Vec<ObjectId>) {
         for objects in gone.chunks(RECORD_OBJECTS_MAX) {
             let record = StorageRecord::ObjectsDeleted { objects: objects.to_vec() };
             if let Err(error) = self.journal.propose(vec![record]).await {
@@ -236,8 +272,8 @@ impl Collector {
         }
         let (_, catalog) = self.journal.catalog();
         let stores: HashSet<StoreId> = catalog.stores().map(|(store, _)| store).collect();
-        let mut all = true;
-        for store in stores.iter().filter_map(|store| self.stores.get(*store)) {
+        let mut deletes = Deletes::new();
+        for (id, store) in stores.into_iter().filter_map(|id| Some((id, self.stores.get(id)?))) {
             let listed = match retry(&self.env, Some(PATIENCE), || store.list(DATA_PREFIX)).await {
                 Ok(listed) => listed,
                 Err(error) => {
@@ -252,29 +288,34 @@ impl Collector {
                     released && catalog.object(object).is_none()
                 })
             };
-            let keys: Vec<String> =
-                listed.into_iter().map(|listed| listed.key).filter(|key| is_orphan(key)).collect();
+            let keys: Vec<_> =
+                listed.into_iter().filter(|l| is_orphan(&l.key)).map(|l| (l.key, ())).collect();
             if !keys.is_empty() {
                 tracing::info!(objects = keys.len(), "sweeping objects that were never introduced");
             }
-            all &= self.delete(store, keys).await;
+            deletes.insert(id, keys);
         }
-        all
+        self.delete(deletes).await.is_empty()
     }
 
-    /// Deletes these; true if all are gone.
-    async fn delete(&self, store: &Arc<dyn Store>, keys: Vec<String>) -> bool {
-        self.delete_all(store, keys).await.is_empty()
+    /// Deletes these, in all stores at a time; gives what may still be there.
+    async fn delete<T: Send>(&self, deletes: Deletes<T>) -> Vec<T> {
+        let of_stores = deletes.into_iter().map(|(store, of_store)| self.delete_in(store, of_store));
+        join_all(of_stores).await.into_iter().flatten().collect()
     }
 
-    /// Deletes these; gives the places of those that may still be there. One that the store refuses to delete holds up no
-    /// other; where it does not answer, another round does it.
-    async fn delete_all(&self, store: &Arc<dyn Store>, keys: Vec<String>) -> BTreeSet<usize> {
-        let (env, begun) = (&self.env, Instant::now());
+    /// The same, in one store. An object that the store refuses to delete holds up no other; where it does not answer, another
+    /// round does it.
+    async fn delete_in<T: Send>(&self, store: StoreId, deletes: Vec<(String, T)>) -> Vec<T> {
+        let (env, short_of_room, begun) = (&self.env, &self.short_of_room, Instant::now());
+        let (keys, given_up): (Vec<String>, Vec<T>) = deletes.into_iter().unzip();
+        let Some(store) = self.stores.get(store) else { return given_up };
         let apart = DELETES_APART.min(DELETES_WITHIN / keys.len().max(1) as u32);
-        let mut left: BTreeSet<usize> = (0..keys.len()).collect();
+        let mut left: BTreeMap<usize, T> = given_up.into_iter().enumerate().collect();
         let deletes = keys.into_iter().enumerate().map(|(n, key)| async move {
-            sleep_until(begun + apart * n as u32).await;
+            if !short_of_room() {
+                sleep_until(begun + apart * n as u32).await;
+            }
             let deleted = retry(env, Some(PATIENCE), || store.delete(&key)).await;
             (n, key, deleted)
         });
@@ -295,7 +336,7 @@ impl Collector {
         if let Some((key, error)) = failed {
             tracing::warn!(%key, %error, left = left.len(), "objects could not be deleted");
         }
-        left
+        left.into_values().collect()
     }
 }
 

@@ -1,26 +1,36 @@
 //! What a round deletes, and when: under paused time, over a store that notes it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 use crate::cache::rig::SlowStore;
-use crate::ids::StreamId;
+use crate::ids::{LaneId, Nonce, StreamId};
 use crate::upload::rig::{ME, RigJournal};
 
 struct Rig {
+    /// Store 0, and store 1, where only the lanes are that a case puts there.
     store: Arc<SlowStore>,
+    other: Arc<SlowStore>,
     journal: Arc<RigJournal>,
+    short_of_room: Arc<AtomicBool>,
     collector: Collector,
 }
 
 impl Rig {
     /// A collector without delays.
     fn new() -> Rig {
-        let (store, journal) = (Arc::new(SlowStore::default()), RigJournal::new(1));
-        let stores = Stores::new().with(StoreId(0), store.clone());
+        let (store, other) = (Arc::new(SlowStore::default()), Arc::new(SlowStore::default()));
+        let journal = RigJournal::new(1);
+        journal.apply(StorageRecord::StoreRegistered { store: StoreId(1), url: "memory://other".into() });
+        let stores = Stores::new().with(StoreId(0), store.clone()).with(StoreId(1), other.clone());
         let dials =
             GcDials { object_delay: Duration::ZERO, lane_delay: Duration::ZERO, ..GcDials::default() };
         let (env, me, counter) = (Env::seeded(1), ME.incarnation, Arc::default());
-        let collector = Collector::new(env, stores, journal.clone(), me, counter, dials);
-        Rig { store, journal, collector }
+        let short_of_room = Arc::new(AtomicBool::new(false));
+        let is_short = short_of_room.clone();
+        let is_short = Box::new(move || is_short.load(Ordering::Relaxed));
+        let collector = Collector::new(env, stores, journal.clone(), me, counter, dials, is_short);
+        Rig { store, other, journal, short_of_room, collector }
     }
 
     fn put(&self, key: &str) {
@@ -33,6 +43,37 @@ impl Rig {
         let (incarnation, trim) = (ME.incarnation, LaneNumber(objects));
         self.journal.apply(StorageRecord::LaneTrimmed { incarnation, trim });
         self.collector.round().await;
+    }
+
+    /// The lane of somebody who has died, all of which is trimmed.
+    fn dead_lane(&self, store: StoreId, objects: u64) {
+        let (nonce, trim) = (Nonce(2), LaneNumber(objects));
+        self.journal.apply(StorageRecord::LaneRegistered { nonce, store });
+        let incarnation = Incarnation { seq: self.journal.catalog().0, index: 0 };
+        let (length, heir) = (trim, Some(ME.incarnation));
+        self.journal.apply(StorageRecord::LaneFenced { incarnation, length, seal_nonce: nonce, heir });
+        self.journal.apply(StorageRecord::LaneTrimmed { incarnation, trim });
+        let of_store = if store == StoreId(0) { &self.store } else { &self.other };
+        for number in 0..objects {
+            let key = lane_key(LaneId { incarnation, nonce }, LaneNumber(number));
+            of_store.memory.overwrite(&key, bytes::Bytes::from_static(b"an object"));
+        }
+    }
+
+    /// So many objects of `data/` are condemned.
+    fn condemn(&self, objects: u64) -> Vec<ObjectId> {
+        let objects: Vec<ObjectId> =
+            (0..objects).map(|counter| ObjectId { incarnation: ME.incarnation, counter }).collect();
+        objects.iter().for_each(|object| self.journal.uploaded(*object, StreamId(0), 9));
+        let (_, catalog) = self.journal.catalog();
+        objects.iter().for_each(|object| self.put(&catalog.object_key(*object)));
+        self.journal.apply(StorageRecord::StreamDeleted { stream: StreamId(0) });
+        assert_eq!(self.condemned(), objects);
+        objects
+    }
+
+    fn bytes_left(&self) -> u64 {
+        self.store.memory.total_bytes() + self.other.memory.total_bytes()
     }
 
     fn condemned(&self) -> Vec<ObjectId> {
@@ -61,19 +102,69 @@ async fn what_is_given_up_together_is_deleted_over_some_seconds_and_no_longer() 
     }
 }
 
+/// Of whatever lanes and kinds it is; and what is in another store is deleted meanwhile.
+#[tokio::test(start_paused = true)]
+async fn all_that_a_round_deletes_is_deleted_within_the_same_seconds() {
+    let mut rig = Rig::new();
+    rig.condemn(4_000);
+    rig.dead_lane(StoreId(0), 4_000);
+    rig.dead_lane(StoreId(0), 4_000);
+    rig.dead_lane(StoreId(1), 4_000);
+    rig.collector.dials.object_delay = Duration::from_secs(1);
+    rig.trimmed(4_000).await;
+    sleep_until(Instant::now() + Duration::from_secs(1)).await;
+    assert_eq!(rig.store.deletes.lock().len(), 0, "what was condemned waits as well");
+    let begun = Instant::now();
+    rig.collector.round().await;
+    let took = begun.elapsed().as_millis();
+    assert!((19_000..=20_000).contains(&took), "{took} ms");
+    assert_eq!((rig.store.deletes.lock().len(), rig.other.deletes.lock().len()), (16_000, 4_000));
+    assert_eq!((rig.bytes_left(), rig.condemned()), (0, vec![]));
+}
+
+/// Producers are refused then, so that no courtesy is due to them; from that moment on.
+#[tokio::test(start_paused = true)]
+async fn where_room_is_short_nothing_is_spread() {
+    for (short_from, at_most) in [(0, 0), (2_000, 2_100)] {
+        let mut rig = Rig::new();
+        rig.trimmed(4_000).await;
+        let (begun, short_of_room) = (Instant::now(), rig.short_of_room.clone());
+        tokio::spawn(async move {
+            sleep_until(begun + Duration::from_millis(short_from)).await;
+            short_of_room.store(true, Ordering::Relaxed);
+        });
+        tokio::task::yield_now().await;
+        rig.collector.round().await;
+        let took = begun.elapsed().as_millis() as u64;
+        assert_eq!(rig.bytes_left(), 0);
+        assert!((short_from..=at_most).contains(&took), "{took} ms, short from {short_from} ms on");
+    }
+}
+
+/// What is left of one lane is tried again, and of no other.
+#[tokio::test(start_paused = true)]
+async fn a_lane_of_which_something_stays_is_not_done_and_others_are() {
+    let mut rig = Rig::new();
+    rig.dead_lane(StoreId(0), 10);
+    let kept = lane_key(ME, LaneNumber(3));
+    rig.store.undeletable.lock().insert(kept);
+    rig.trimmed(10).await;
+    rig.collector.round().await;
+    assert_eq!((rig.bytes_left(), rig.store.deletes.lock().len()), (9, 20));
+    rig.store.undeletable.lock().clear();
+    rig.collector.round().await;
+    assert_eq!((rig.bytes_left(), rig.store.deletes.lock().len()), (0, 30));
+    rig.collector.round().await;
+    assert_eq!(rig.store.deletes.lock().len(), 30);
+}
+
 /// One that the store keeps is tried again with every round; all others go, and leave the catalog.
 #[tokio::test(start_paused = true)]
 async fn an_object_that_cannot_be_deleted_holds_up_no_other() {
     let mut rig = Rig::new();
-    let objects: Vec<ObjectId> =
-        (0..100).map(|counter| ObjectId { incarnation: ME.incarnation, counter }).collect();
-    objects.iter().for_each(|object| rig.journal.uploaded(*object, StreamId(0), 9));
-    let (_, catalog) = rig.journal.catalog();
-    objects.iter().for_each(|object| rig.put(&catalog.object_key(*object)));
-    let kept = catalog.object_key(objects[5]);
-    rig.store.undeletable.lock().insert(kept.clone());
-    rig.journal.apply(StorageRecord::StreamDeleted { stream: StreamId(0) });
-    assert_eq!(rig.condemned().len(), 100);
+    let objects = rig.condemn(100);
+    let kept = rig.journal.catalog().1.object_key(objects[5]);
+    rig.store.undeletable.lock().insert(kept);
     for _ in 0..2 {
         rig.collector.round().await;
         assert_eq!(rig.condemned(), [objects[5]]);
