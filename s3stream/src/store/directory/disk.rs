@@ -196,14 +196,19 @@ impl LocalDisk {
             self.direct_writer.write(&mut file, body, (!waited_for).then_some(&self.precedence))?;
             Ok((staged, file))
         });
-        match written {
-            Ok((staged, file)) => flush_data(&file, staged).map(Some),
+        let written = self.direct_or_none(written).map_err(|error| self.io_error("write", error))?;
+        written.map(|(staged, file)| flush_data(&file, staged)).transpose()
+    }
+
+    /// What came of something past the page cache. None: the file system does not do it, and is not asked again.
+    fn direct_or_none<T>(&self, tried: io::Result<T>) -> io::Result<Option<T>> {
+        match tried {
             Err(error) if is_no_direct(&error) => {
-                tracing::info!(root = %self.root.display(), "no O_DIRECT here: writing through the page cache");
+                tracing::info!(root = %self.root.display(), "no O_DIRECT here: all goes through the page cache");
                 self.direct.store(false, Ordering::Relaxed);
                 Ok(None)
             }
-            Err(error) => Err(self.io_error("write", error)),
+            tried => tried.map(Some),
         }
     }
 
@@ -342,16 +347,11 @@ impl LocalDisk {
         let giving_way = once.then_some(&self.precedence);
         let read =
             set_direct(file, true).and_then(|()| read_pages(file, range, &self.read_buffers, giving_way));
-        match read {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if is_no_direct(&error) => {
-                set_direct(file, false)?;
-                tracing::info!(root = %self.root.display(), "no O_DIRECT here: reading through the page cache");
-                self.direct.store(false, Ordering::Relaxed);
-                Ok(None)
-            }
-            Err(error) => Err(error),
+        let read = self.direct_or_none(read)?;
+        if read.is_none() {
+            set_direct(file, false)?;
         }
+        Ok(read)
     }
 
     fn remove_blocking(&self, key: &str) -> Result<(), StoreError> {
@@ -577,4 +577,33 @@ fn check_key(key: &str) -> Result<(), StoreError> {
 fn split_key(key: &str) -> Result<(&str, &str), StoreError> {
     check_key(key)?;
     Ok(key.rsplit_once('/').unwrap_or(("", key)))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    /// Most say EINVAL, others EOPNOTSUPP, which is another kind of error; a fault of the disk is neither.
+    #[test]
+    fn a_file_system_without_o_direct_is_asked_once_and_used_through_the_page_cache() {
+        let root = tempfile::tempdir().expect("tempdir");
+        let open = || Arc::new(LocalDisk::open(root.path(), Nonce(1)).expect("opens"));
+        let content: Vec<u8> = (0..3 * DIRECT_MIN + 123).map(|at| (at / 7) as u8).collect();
+        let (body, length) = (PutPayload::from(content.clone()), content.len() as u64);
+        for refused in [Errno::INVAL, Errno::OPNOTSUPP, Errno::NOSYS] {
+            let disk = open();
+            assert_eq!(disk.direct_or_none::<()>(Err(refused.into())).expect("no fault"), None);
+            assert!(!disk.direct.load(Ordering::Relaxed), "{refused}: not again");
+            let key = format!("data/{}", refused.raw_os_error());
+            let staged = disk.stage_blocking(&key, &body).expect("written");
+            assert!(disk.publish_blocking(staged, &key).expect("named"));
+            let read = disk.read_blocking(&key, &Part::Once(1..length)).expect("read").expect("there");
+            assert!(read.bytes == content[1..], "{refused}");
+        }
+        let disk = open();
+        assert!(disk.direct_or_none::<()>(Err(Errno::IO.into())).is_err());
+        assert!(disk.direct.load(Ordering::Relaxed), "a disk that fails is not one without");
+    }
 }
