@@ -537,6 +537,20 @@ mod tests {
         drop(moved);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn what_a_connection_gives_back_early_it_may_take_again() {
+        let budget = Budget::new(1000 * MIB);
+        let eighth = budget.class(Class::Ingress).capacity() / 8;
+        let connection = budget.connection();
+        let mut frame = connection.acquire(eighth).await;
+        frame.shrink_to(MIB);
+        assert_eq!((connection.used(), budget.class(Class::Ingress).usage().used), (MIB, MIB));
+        let rest = connection.try_acquire(eighth - MIB).expect("room");
+        assert!(connection.try_acquire(1).is_none());
+        drop((frame, rest));
+        assert_eq!((connection.used(), budget.class(Class::Ingress).usage().used), (0, 0));
+    }
+
     #[test]
     fn the_limit_is_the_least_of_all_groups_above_and_the_machine() {
         let root = tempfile::tempdir().expect("tempdir");

@@ -118,6 +118,7 @@ mod tests {
     use std::sync::atomic::AtomicU32;
 
     use super::*;
+    use crate::budget::ByteSemaphore;
 
     const MIB: u64 = 1 << 20;
 
@@ -178,5 +179,29 @@ mod tests {
             assert_eq!((got.ok(), took), (wins, ms(after)), "{what}");
         }
         assert_eq!(hedges.counts(), HedgeCounts { sent: 5, won: 2 });
+    }
+
+    /// By every GET anew, and by none that is not sent a second time after all.
+    #[tokio::test(start_paused = true)]
+    async fn room_is_held_while_both_are_under_way_and_no_longer() {
+        let hedges = warm().await;
+        let room = ByteSemaphore::new("room", 1);
+        // When the answer comes: how often it was asked, and how much room is held.
+        let play = async || {
+            let calls = AtomicU32::new(0);
+            let call = || async {
+                let first = calls.fetch_add(1, Ordering::Relaxed) == 0;
+                sleep(ms(if first { 1000 } else { 100 })).await;
+                Ok((calls.load(Ordering::Relaxed), room.usage().used))
+            };
+            hedges.get(MIB, || room.try_acquire(1), call).await.expect("answered")
+        };
+        for _ in 0..3 {
+            assert_eq!(play().await, (2, 1));
+            assert_eq!(room.usage().used, 0);
+        }
+        while hedges.policy.lock().hedge() {}
+        assert_eq!(play().await, (1, 0), "there were enough hedges");
+        assert_eq!(room.usage().used, 0);
     }
 }
