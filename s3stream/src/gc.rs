@@ -312,24 +312,39 @@ impl Collector {
         let Some(store) = self.stores.get(store) else { return given_up };
         let apart = DELETES_APART.min(DELETES_WITHIN / keys.len().max(1) as u32);
         let mut left: BTreeMap<usize, T> = given_up.into_iter().enumerate().collect();
-        let deletes = keys.into_iter().enumerate().map(|(n, key)| async move {
+        let at_once = store.traits().deletes_at_once.max(1);
+        let batches: Vec<Vec<String>> = keys.chunks(at_once).map(<[String]>::to_vec).collect();
+        let deletes = batches.into_iter().enumerate().map(|(n, keys)| async move {
+            let first = n * at_once;
             if !short_of_room() {
-                sleep_until(begun + apart * n as u32).await;
+                sleep_until(begun + apart * first as u32).await;
             }
-            let deleted = retry(env, Some(PATIENCE), || store.delete(&key)).await;
-            (n, key, deleted)
+            let asked = || async {
+                let mut answers = store.delete_all(&keys).await;
+                let unanswered =
+                    |answer: &Result<_, _>| !matches!(answer, Ok(()) | Err(StoreError::Refused(_)));
+                match answers.iter().position(unanswered) {
+                    Some(n) => answers.swap_remove(n).map(|()| Vec::new()),
+                    None => Ok(answers),
+                }
+            };
+            let answers = retry(env, Some(PATIENCE), asked).await;
+            (first, keys, answers)
         });
         let mut deletes = stream::iter(deletes).buffer_unordered(DELETES_AT_ONCE);
         let mut failed = None;
-        while let Some((n, key, deleted)) = deletes.next().await {
-            match deleted {
-                Ok(()) => drop(left.remove(&n)),
+        while let Some((first, keys, answers)) = deletes.next().await {
+            let answers = match answers {
+                Ok(answers) => answers,
                 Err(error) => {
-                    let refused = matches!(error, StoreError::Refused(_));
-                    failed.get_or_insert((key, error));
-                    if !refused {
-                        break;
-                    }
+                    failed.get_or_insert((keys[0].clone(), error));
+                    break;
+                }
+            };
+            for (n, answer) in answers.into_iter().enumerate() {
+                match answer {
+                    Ok(()) => drop(left.remove(&(first + n))),
+                    Err(error) => drop(failed.get_or_insert_with(|| (keys[n].clone(), error))),
                 }
             }
         }

@@ -174,3 +174,33 @@ async fn an_object_that_cannot_be_deleted_holds_up_no_other() {
     rig.collector.round().await;
     assert_eq!((rig.condemned(), rig.store.memory.total_bytes()), (vec![], 0));
 }
+
+/// Where a store deletes several by one request, on a bad day: few requests, one that stays holds up no other, and all go
+/// in the end.
+#[tokio::test(start_paused = true)]
+async fn several_are_deleted_by_one_request() {
+    use crate::sim::s3::{FakeS3, Faults};
+    for (seed, faults) in (0..20).map(|seed| (seed, Faults::rough())).chain([(0, Faults::none())]) {
+        let rough = faults != Faults::none();
+        let fake = FakeS3::new(seed, faults.clone());
+        fake.set_faults(Faults::none());
+        let mut rig = Rig::new();
+        let store = fake.client("a");
+        rig.collector.stores = Stores::new().with(StoreId(0), store.clone());
+        let objects = rig.condemn(200);
+        let (_, catalog) = rig.journal.catalog();
+        for object in &objects {
+            store.put_new(&catalog.object_key(*object), "x".into(), Duration::from_secs(3)).await;
+        }
+        let kept = catalog.object_key(objects[5]);
+        fake.keep(&kept);
+        fake.set_faults(faults);
+        for _ in 0..if rough { 20 } else { 1 } {
+            rig.collector.round().await;
+        }
+        assert_eq!(rig.condemned(), [objects[5]], "seed {seed}");
+        assert_eq!(fake.objects().into_keys().collect::<Vec<_>>(), [kept.as_str()]);
+        let requests = fake.trace().iter().filter(|entry| entry.op.starts_with("DELETE")).count();
+        assert!(rough || requests == 200_usize.div_ceil(32) + 1, "{requests} requests");
+    }
+}

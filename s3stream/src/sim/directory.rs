@@ -69,6 +69,7 @@ impl SimVolume {
             puts_in_flight: 1,
             puts_per_second_max: Some(1000),
             hedge: false,
+            deletes_at_once: 1,
             free_min: Some(1 << 30),
         };
         Arc::new(SimDirectory { steps: Steps::new(self.clone(), env.tasks.clone()), traits })

@@ -35,7 +35,7 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
-use crate::store::cloud::{CloudStore, s3_settings};
+use crate::store::cloud::{CloudStore, S3_DELETES_AT_ONCE, s3_clients, s3_settings};
 use crate::store::{Store, StoreTraits};
 
 /// The one bucket.
@@ -126,9 +126,9 @@ pub struct TraceEntry {
     pub at: Duration,
     /// Who asked.
     pub client: String,
-    /// What: `PUT`, `GET`, `HEAD`, `LIST`, `DELETE`.
+    /// What: `PUT`, `GET`, `HEAD`, `LIST`, `DELETE`, and `DELETES` of several.
     pub op: &'static str,
-    /// The key, or the prefix.
+    /// The key, the prefix, or the first of several keys.
     pub key: String,
     /// Status code and fault.
     pub outcome: String,
@@ -156,6 +156,10 @@ struct State {
     dice: StdRng,
     faults: Faults,
     ignore_conditions: bool,
+    /// It does not know DeleteObjects.
+    deletes_one_by_one: bool,
+    /// These it does not delete.
+    undeletable: BTreeSet<String>,
     outage: Option<Outage>,
     /// Outages of keys with a prefix: PUTs alone, or all.
     prefix_outages: BTreeMap<String, Outage>,
@@ -172,6 +176,8 @@ impl FakeS3 {
             dice: StdRng::seed_from_u64(seed),
             faults,
             ignore_conditions: false,
+            deletes_one_by_one: false,
+            undeletable: BTreeSet::new(),
             outage: None,
             prefix_outages: BTreeMap::new(),
             cut_off: BTreeSet::new(),
@@ -188,10 +194,9 @@ impl FakeS3 {
             .with_allow_http(true)
             .with_region("sim")
             .with_skip_signature(true)
-            .with_http_connector(connector)
-            .build();
-        let client = match client {
-            Ok(client) => client,
+            .with_http_connector(connector);
+        let (client, bulk) = match s3_clients(client) {
+            Ok(clients) => clients,
             Err(error) => panic!("the simulated client is set up wrongly: {error}"),
         };
         let traits = StoreTraits {
@@ -200,9 +205,10 @@ impl FakeS3 {
             puts_in_flight: 8,
             puts_per_second_max: None,
             hedge: true,
+            deletes_at_once: S3_DELETES_AT_ONCE,
             free_min: None,
         };
-        Arc::new(CloudStore::new(Arc::new(client), "", true, traits))
+        Arc::new(CloudStore::new(client, "", true, traits).with_bulk_deletes(bulk))
     }
 
     /// Faults from now on.
@@ -248,6 +254,16 @@ impl FakeS3 {
     /// A server that ignores If-None-Match: creates overwrite.
     pub fn ignore_conditions(&self, ignore: bool) {
         self.0.state.lock().ignore_conditions = ignore;
+    }
+
+    /// A server that does not know DeleteObjects.
+    pub fn delete_one_by_one(&self) {
+        self.0.state.lock().deletes_one_by_one = true;
+    }
+
+    /// Nobody may delete this.
+    pub fn keep(&self, key: &str) {
+        self.0.state.lock().undeletable.insert(key.to_owned());
     }
 
     /// There is no such bucket.
@@ -404,7 +420,7 @@ impl World {
         let mut unit = || dice.random::<f64>();
         let (stretch, split, delay) = (unit(), unit(), unit());
         let is_put = asked.op == "PUT";
-        let changes = is_put || asked.op == "DELETE";
+        let changes = is_put || matches!(asked.op, "DELETE" | "DELETES");
         let fate = if cut {
             Fate::Cut
         } else if is_put && zombie {
@@ -485,9 +501,24 @@ impl State {
                 Some(body) => read(asked, body, short),
             },
             "LIST" => self.list(asked),
+            "DELETES" if self.deletes_one_by_one => error(StatusCode::NOT_IMPLEMENTED, "NotImplemented"),
+            "DELETE" if self.undeletable.contains(&asked.key) => error(StatusCode::FORBIDDEN, "AccessDenied"),
             "DELETE" => {
                 self.objects.remove(&asked.key);
                 answer(StatusCode::NO_CONTENT, &[], Bytes::new())
+            }
+            "DELETES" => {
+                let mut told = String::new();
+                for key in keys_to_delete(&asked.body) {
+                    if self.undeletable.contains(&key) {
+                        let error = "<Code>AccessDenied</Code><Message>kept</Message>";
+                        told.push_str(&format!("<Error><Key>{key}</Key>{error}</Error>"));
+                    } else {
+                        self.objects.remove(&key);
+                        told.push_str(&format!("<Deleted><Key>{key}</Key></Deleted>"));
+                    }
+                }
+                answer(StatusCode::OK, &[], format!("<DeleteResult>{told}</DeleteResult>").into())
             }
             _ => error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
         }
@@ -570,22 +601,35 @@ async fn understand(request: HttpRequest) -> Result<Asked, HttpError> {
         headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
     };
     let lists = parts.method == Method::GET && key.is_empty();
+    let deletes = parts.method == Method::POST && query.contains_key("delete");
     let op = match parts.method {
         Method::GET if lists => "LIST",
         Method::GET => "GET",
         Method::HEAD => "HEAD",
         Method::PUT => "PUT",
         Method::DELETE => "DELETE",
+        Method::POST if deletes => "DELETES",
         _ => "OTHER",
     };
     Ok(Asked {
         op,
-        key: if lists { query.get("prefix").cloned().unwrap_or_default() } else { key.to_owned() },
+        key: match op {
+            "LIST" => query.get("prefix").cloned().unwrap_or_default(),
+            "DELETES" => keys_to_delete(&body).next().unwrap_or_default(),
+            _ => key.to_owned(),
+        },
         if_none_match: parts.headers.contains_key(header::IF_NONE_MATCH),
         range: text(&parts.headers, header::RANGE),
         query,
         body,
     })
+}
+
+/// The keys of a DeleteObjects request. Ours have nothing that XML escapes.
+fn keys_to_delete(body: &[u8]) -> impl Iterator<Item = String> {
+    let body = String::from_utf8_lossy(body);
+    let keys = body.split("<Key>").skip(1).filter_map(|rest| rest.split_once("</Key>"));
+    keys.map(|(key, _)| key.to_owned()).collect::<Vec<_>>().into_iter()
 }
 
 fn answer(status: StatusCode, headers: &[(header::HeaderName, String)], body: Bytes) -> HttpResponse {

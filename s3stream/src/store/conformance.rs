@@ -96,6 +96,18 @@ async fn deletes(store: &dyn Store) {
     store.delete("delete/never/was").await.expect("absent is fine");
     assert_eq!(store.get("delete/k").await.expect("get"), None);
     assert!(matches!(put(store, "delete/k", "y").await, PutNew::Created));
+
+    let keys: Vec<String> = (0..50).map(|n| format!("delete/many/{n}")).collect();
+    for key in keys.iter().step_by(3) {
+        put(store, key, "x").await;
+    }
+    put(store, "delete/other", "stays").await;
+    for keys in keys.chunks(store.traits().deletes_at_once) {
+        let answers = store.delete_all(keys).await;
+        assert!(answers.len() == keys.len() && answers.iter().all(Result::is_ok), "{answers:?}");
+    }
+    let left: Vec<String> = store.list("delete/").await.expect("list").into_iter().map(|l| l.key).collect();
+    assert_eq!(left, ["delete/k", "delete/other"]);
 }
 
 async fn races_have_one_winner(store: Arc<dyn Store>) {

@@ -36,6 +36,7 @@ impl MemoryStore {
             puts_in_flight: 8,
             puts_per_second_max: None,
             hedge: true,
+            deletes_at_once: 1,
             free_min: None,
         };
         MemoryStore { objects: Arc::default(), traits: Arc::new(traits) }

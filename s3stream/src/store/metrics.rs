@@ -167,6 +167,13 @@ impl Store for CountedStore {
         got
     }
 
+    async fn delete_all(&self, keys: &[String]) -> Vec<Result<(), StoreError>> {
+        let begun = Instant::now();
+        let got = self.inner.delete_all(keys).await;
+        self.counts.add(Op::Delete, begun, got.iter().all(Result::is_ok), 0);
+        got
+    }
+
     async fn space(&self) -> Result<Option<Space>, StoreError> {
         self.inner.space().await
     }

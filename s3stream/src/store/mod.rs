@@ -42,7 +42,7 @@ pub enum PutNew {
 }
 
 /// Why a store call gave no answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// A transient fault: time-out, 5xx, connection cut. Retry (I10).
     #[error("store did not answer: {0}")]
@@ -99,6 +99,8 @@ pub struct StoreTraits {
     pub puts_per_second_max: Option<u32>,
     /// May a slow PUT be sent a second time with the same key and body?
     pub hedge: bool,
+    /// Keys that [`Store::delete_all`] takes at a time, at least 1.
+    pub deletes_at_once: usize,
     /// In a directory: below this many free bytes produces are refused (the default of `storage.directory.free.min`).
     pub free_min: Option<u64>,
 }
@@ -128,6 +130,14 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError>;
     /// Deletes `key`; absent is fine.
     async fn delete(&self, key: &str) -> Result<(), StoreError>;
+    /// Deletes `keys`, as one request where the store has one for it; absent is fine. An answer for each, in their order.
+    async fn delete_all(&self, keys: &[String]) -> Vec<Result<(), StoreError>> {
+        let mut answers = Vec::with_capacity(keys.len());
+        for key in keys {
+            answers.push(self.delete(key).await);
+        }
+        answers
+    }
     /// Room for new objects, where that means something (a directory).
     async fn space(&self) -> Result<Option<Space>, StoreError>;
     /// Tuning facts.

@@ -77,6 +77,7 @@ impl RigStore {
             puts_in_flight,
             puts_per_second_max: None,
             hedge: true,
+            deletes_at_once: 1,
             free_min: None,
         };
         let shared = Arc::new(Shared {

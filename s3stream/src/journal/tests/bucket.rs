@@ -112,6 +112,7 @@ impl Bucket {
                 puts_in_flight: 8,
                 puts_per_second_max: None,
                 hedge: false,
+                deletes_at_once: 1,
                 free_min: None,
             },
         })

@@ -183,3 +183,63 @@ async fn store_down_10min() {
         );
     }
 }
+
+/// How many requests of this kind came.
+fn asked(fake: &FakeS3, op: &str) -> usize {
+    fake.0.state.lock().trace.iter().filter(|entry| entry.op == op).count()
+}
+
+async fn put_many(store: &dyn Store, objects: usize) -> Vec<String> {
+    let keys: Vec<String> = (0..objects).map(|n| format!("many/{n}")).collect();
+    for key in &keys {
+        assert!(matches!(store.put_new(key, "x".into(), ATTEMPT_BASE).await, PutNew::Created));
+    }
+    keys
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_objects_are_deleted_by_one_request() {
+    let fake = FakeS3::new(1, Faults::none());
+    let store = fake.client("a");
+    let keys = put_many(&*store, 30).await;
+    fake.keep(&keys[7]);
+    let answers = store.delete_all(&keys).await;
+    for (n, answer) in answers.iter().enumerate() {
+        match n {
+            7 => assert!(matches!(answer, Err(StoreError::Refused(_))), "{answer:?}"),
+            _ => assert!(answer.is_ok(), "{n}: {answer:?}"),
+        }
+    }
+    assert_eq!(fake.objects().into_keys().collect::<Vec<_>>(), [keys[7].as_str()]);
+    assert_eq!((asked(&fake, "DELETES"), asked(&fake, "DELETE")), (1, 1), "the one that stays is asked why");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_know_deletes_of_several_is_not_asked_for_ever() {
+    let fake = FakeS3::new(1, Faults::none());
+    fake.delete_one_by_one();
+    let store = fake.client("a");
+    for round in 1..=6 {
+        let keys = put_many(&*store, 5).await;
+        assert!(store.delete_all(&keys).await.iter().all(Result::is_ok));
+        assert!(fake.objects().is_empty());
+        assert_eq!(asked(&fake, "DELETES"), round.min(3));
+    }
+}
+
+/// Nor is one that knows them taken for one that does not because it is down.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_down_deletes_several_by_one_request_again() {
+    let fake = FakeS3::new(1, Faults::none());
+    let store = fake.client("a");
+    let keys = put_many(&*store, 5).await;
+    fake.down_as(Outage::Unavailable);
+    for _ in 0..10 {
+        let answers = store.delete_all(&keys).await;
+        assert!(answers.iter().all(|answer| matches!(answer, Err(StoreError::Transient(_)))), "{answers:?}");
+    }
+    fake.up();
+    let before = asked(&fake, "DELETE");
+    assert!(store.delete_all(&keys).await.iter().all(Result::is_ok));
+    assert!(fake.objects().is_empty() && asked(&fake, "DELETE") == before);
+}

@@ -77,6 +77,7 @@ impl DirectoryStore {
             puts_in_flight: 2,
             puts_per_second_max: Some(1000),
             hedge: false,
+            deletes_at_once: 1,
             free_min: Some(free_min(total)),
         };
         Ok(DirectoryStore { steps: Arc::new(Steps::new(Arc::new(disk), env.tasks.clone())), traits })
