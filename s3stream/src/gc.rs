@@ -9,7 +9,7 @@
 //!   committed, then they are listed and deleted (SAFETY F6).
 //!
 //! Each waits a little between being given up and being deleted, as a courtesy to readers that hold an older image. What a
-//! round deletes is spread over some seconds, as a courtesy to producers, while they may write.
+//! round deletes is spread over up to a minute, as a courtesy to producers, while they may write.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -31,9 +31,10 @@ use crate::upload::{CatalogJournal, ObjectCounter};
 /// Deletes under way at a time.
 const DELETES_AT_ONCE: usize = 16;
 /// What a round deletes in a store is deleted one after another, as far apart as this, and all of it within this time: a disk
-/// that frees what a minute left at once holds up what is written to it. Where there is no room nothing is written anyway.
+/// that frees what a minute left at once holds up what is written to it, and so does a server; over a minute they go as fast as
+/// they came. Where there is no room nothing is written anyway.
 const DELETES_APART: Duration = Duration::from_millis(5);
-const DELETES_WITHIN: Duration = Duration::from_secs(20);
+const DELETES_WITHIN: Duration = Duration::from_secs(60);
 /// Objects named by one record.
 const RECORD_OBJECTS_MAX: usize = 10_000;
 /// How long a store is asked to delete or to list before the next round does it.

@@ -84,9 +84,9 @@ impl Rig {
 
 /// However many: not many at once, and all of them soon.
 #[tokio::test(start_paused = true)]
-async fn what_is_given_up_together_is_deleted_over_some_seconds_and_no_longer() {
+async fn what_is_given_up_together_is_deleted_over_some_time_and_no_longer() {
     for (objects, at_least, at_most) in
-        [(1, 0, 0), (200, 990, 1_000), (4_000, 19_000, 20_000), (50_000, 19_000, 20_000)]
+        [(1, 0, 0), (200, 990, 1_000), (4_000, 19_000, 20_000), (50_000, 59_000, 60_000)]
     {
         let mut rig = Rig::new();
         rig.trimmed(objects).await;
@@ -104,7 +104,7 @@ async fn what_is_given_up_together_is_deleted_over_some_seconds_and_no_longer() 
 
 /// Of whatever lanes and kinds it is; and what is in another store is deleted meanwhile.
 #[tokio::test(start_paused = true)]
-async fn all_that_a_round_deletes_is_deleted_within_the_same_seconds() {
+async fn all_that_a_round_deletes_is_deleted_within_the_same_time() {
     let mut rig = Rig::new();
     rig.condemn(4_000);
     rig.dead_lane(StoreId(0), 4_000);
@@ -117,7 +117,7 @@ async fn all_that_a_round_deletes_is_deleted_within_the_same_seconds() {
     let begun = Instant::now();
     rig.collector.round().await;
     let took = begun.elapsed().as_millis();
-    assert!((19_000..=20_000).contains(&took), "{took} ms");
+    assert!((59_000..=60_000).contains(&took), "{took} ms");
     assert_eq!((rig.store.deletes.lock().len(), rig.other.deletes.lock().len()), (16_000, 4_000));
     assert_eq!((rig.bytes_left(), rig.condemned()), (0, vec![]));
 }
