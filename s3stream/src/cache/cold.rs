@@ -40,12 +40,14 @@ impl ColdReads {
         ColdReads { pace: Mutex::new(ReadPace::new(rate_min)), began: Instant::now() }
     }
 
-    /// Waits for the turn of a read of about `bytes`.
+    /// Waits for the turn of a read of about `bytes`. Cancel-safe: a dropped call holds up nobody.
     pub async fn turn(&self, bytes: u64) -> ColdRead<'_> {
-        let mut turn = None;
-        while let Some(at) = self.begin(&mut turn, bytes) {
+        let mut waits = Waits { of: self, bytes, turn: None };
+        while let Some(at) = self.begin(&mut waits.turn, bytes) {
             sleep_until(self.began + at).await;
         }
+        // From here on what it brings counts.
+        waits.turn = None;
         ColdRead::begun(self, bytes)
     }
 
@@ -95,6 +97,22 @@ impl ColdReads {
     }
 }
 
+/// A read that waits for its turn. Who gives up leaves it to those who come.
+struct Waits<'a> {
+    of: &'a ColdReads,
+    bytes: u64,
+    /// When it may begin, where that is known.
+    turn: Option<Duration>,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        if let Some(at) = self.turn {
+            self.of.pace.lock().gave_up(at, self.bytes, self.of.began.elapsed());
+        }
+    }
+}
+
 impl<'a> ColdRead<'a> {
     fn begun(of: &'a ColdReads, wanted: u64) -> ColdRead<'a> {
         ColdRead { of, wanted, brought: 0, begun: Instant::now() }
@@ -127,6 +145,22 @@ mod tests {
     use super::*;
 
     const MIB: u64 = 1 << 20;
+
+    /// However many come and go before their turn.
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_holds_up_nobody() {
+        let cold = ColdReads::new(MIB);
+        cold.durable(cold.put(), Duration::from_millis(1));
+        cold.turn(2 * MIB).await.brought(2 * MIB);
+        assert_eq!(cold.rate(), Some(2 * MIB), "so the next turn is in a second");
+        let begun = Instant::now();
+        for _ in 0..10 {
+            let gone = tokio::time::timeout(Duration::from_millis(10), cold.turn(8 * MIB)).await;
+            assert!(gone.is_err(), "before its turn");
+        }
+        drop(cold.turn(MIB).await);
+        assert!(begun.elapsed() <= Duration::from_millis(1100), "{:?}", begun.elapsed());
+    }
 
     /// However many wait for their turn, there are moments in which nothing is read.
     #[tokio::test(start_paused = true)]

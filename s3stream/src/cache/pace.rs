@@ -207,6 +207,14 @@ impl ReadPace {
         None
     }
 
+    /// The read of about `bytes` whose turn was to be `at` does not begin: what of its time is to come is others'.
+    pub fn gave_up(&mut self, at: Duration, bytes: u64, now: Duration) {
+        if let Some(rate) = self.rate {
+            let end = at + Duration::from_secs_f64(bytes as f64 / rate);
+            self.next = self.next.saturating_sub(end.saturating_sub(at.max(now))).max(now);
+        }
+    }
+
     /// A read begins that nobody may hold up. About `bytes` count for those that come.
     pub fn at_once(&mut self, bytes: u64, now: Duration) {
         self.take_turn(bytes, now);
@@ -700,6 +708,23 @@ mod tests {
         pace.at_once(MIB, ms(1000));
         assert_eq!(pace.wanted(1, ms(1000)), Turn::At(ms(3000)));
         assert!(pace.behind(ms(1000)));
+    }
+
+    #[test]
+    fn who_gives_up_leaves_what_of_his_turn_is_to_come() {
+        for (given_up, next) in [(1000, 3000), (2000, 3000), (3500, 3500), (5000, 5000)] {
+            let mut pace = limited(MIB);
+            pace.at_once(2 * MIB, ms(1000));
+            assert_eq!(pace.wanted(MIB, ms(1000)), Turn::At(ms(3000)));
+            pace.gave_up(ms(3000), MIB, ms(given_up));
+            assert_eq!(pace.wanted(1, ms(given_up)), Turn::At(ms(next)), "given up at {given_up} ms");
+        }
+        // Nobody else's: behind a turn that is over others wait for theirs.
+        let mut pace = limited(MIB);
+        assert_eq!(pace.wanted(MIB, ms(1000)), Turn::At(ms(1000)));
+        pace.at_once(3 * MIB, ms(1000));
+        pace.gave_up(ms(1000), MIB, ms(2500));
+        assert_eq!(pace.wanted(1, ms(2500)), Turn::At(ms(5000)));
     }
 
     #[test]
