@@ -9,19 +9,19 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::block_ref::{BlockRef, LaneTable};
-use crate::cache::{ColdReads, ReadError, Stores};
+use crate::cache::{ColdRead, ColdReads, ReadError, Stores};
 use crate::catalog::StorageRecord;
 use crate::claims::Claims;
 use crate::env::Env;
 use crate::history::History;
 use crate::ids::{LaneId, ObjectId, StoreId, data_key};
 use crate::object::{Composed, Composer, ObjectHeader, ObjectKind};
-use crate::store::{Create, CreateOptions, create, retry};
+use crate::store::{Create, CreateOptions, create, retry_in_turn};
 use crate::upload::{CatalogJournal, InWork, ObjectCounter};
 
 /// Bytes of one GET of neighbours.
 const RUN_BYTES_MAX: u64 = 8 << 20;
-/// How long one part of a source is asked for.
+/// How long one part of a source is asked for, once its turn has come.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What it takes to make objects out of others. Cheap to clone.
@@ -121,18 +121,19 @@ impl Rewriter {
         Ok(read)
     }
 
-    async fn get(&self, first: &BlockRef, end: u64) -> Result<Bytes, RewriteError> {
+    async fn get<'a>(&'a self, first: &BlockRef, end: u64) -> Result<Bytes, RewriteError> {
         let (store, key) = self.tables.key(first.lane, first.number);
         let damaged = |why: String| RewriteError::Damaged { key: key.clone(), why };
         let store = self.stores.get(store).ok_or_else(|| damaged("its store is not at hand".into()))?;
         let wanted = end - first.position;
-        let get = || async {
-            let mut turn = self.cold.turn(wanted).await;
-            let got = store.get_range_once(&key, first.position..end).await;
+        let (store, at) = (&**store, &*key);
+        let get = |mut turn: ColdRead<'a>| async move {
+            let got = store.get_range_once(at, first.position..end).await;
             turn.got(&got);
             got
         };
-        let got = retry(&self.env, Some(PATIENCE), get).await.map_err(|error| damaged(error.to_string()))?;
+        let got = retry_in_turn(&self.env, Some(PATIENCE), || self.cold.turn(wanted), get).await;
+        let got = got.map_err(|error| damaged(error.to_string()))?;
         let got = got.ok_or_else(|| damaged("it is not there".into()))?;
         match got.len() as u64 == wanted {
             true => Ok(got),
@@ -172,7 +173,7 @@ mod tests {
 
     use super::*;
     use crate::budget::Budget;
-    use crate::cache::rig::SlowStore;
+    use crate::cache::rig::{SlowStore, producing};
     use crate::ids::StreamId;
     use crate::upload::rig::RigJournal;
 
@@ -198,10 +199,30 @@ mod tests {
         let early = timeout(Duration::from_secs(2), objects.read(&blocks[..2])).await;
         assert!(early.is_err() && calls() == of_index, "a GET came before its turn");
 
-        // Who gave up has had his turn.
         let read = objects.read(&blocks).await.expect("they are there");
         assert_eq!(read.iter().map(|bytes| bytes[0]).collect::<Vec<_>>(), (0..10).collect::<Vec<u8>>());
         assert!(calls() - of_index > 1, "4 MiB come in one GET where there is no limit");
         assert!(begun.elapsed() >= Duration::from_secs(3), "{:?}", begun.elapsed());
+    }
+
+    /// A minute for its turn and one fault: that is no store that does not answer (I10).
+    #[tokio::test(start_paused = true)]
+    async fn a_fault_after_a_long_wait_is_not_final() {
+        let (store, cold) = (Arc::new(SlowStore::default()), Arc::new(ColdReads::new(MIB)));
+        let journal = RigJournal::new(1);
+        let objects = journal.rewriter(store.clone(), cold.clone(), &Budget::new(256 << 20));
+        journal.upload(&objects, StreamId(0), 1 << 10).await;
+        let (_, catalog) = journal.catalog();
+        let range = catalog.stream(StreamId(0)).unwrap().ranges[0];
+        let blocks = objects.history.blocks_of(StreamId(0), &catalog.range_at(&range)).await.unwrap();
+
+        let producing = producing(&cold);
+        cold.turn(MIB).await.brought(4 * PATIENCE.as_secs() * MIB);
+        store.fail.store(1, std::sync::atomic::Ordering::SeqCst);
+        let begun = Instant::now();
+        let read = objects.read(&blocks).await;
+        assert!(begun.elapsed() > PATIENCE, "{:?}", begun.elapsed());
+        assert_eq!(read.expect("answered when asked again").len(), blocks.len());
+        producing.abort();
     }
 }

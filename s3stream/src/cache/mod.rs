@@ -21,7 +21,7 @@ pub mod tail;
 pub(crate) mod rig;
 
 pub use block::BlockCache;
-pub use cold::ColdReads;
+pub use cold::{ColdRead, ColdReads};
 pub use error::ReadError;
 pub use read_ahead::SequentialRead;
 pub use reader::{ReadStats, Reader};

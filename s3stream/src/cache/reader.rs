@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 
 use super::ahead::{Ahead, Room};
 use super::block::{BlockCache, UnitKey};
-use super::cold::ColdReads;
+use super::cold::{ColdRead, ColdReads};
 use super::error::ReadError;
 use super::stores::Stores;
 use super::tail::TailCache;
@@ -28,7 +28,7 @@ use crate::budget::Budget;
 use crate::env::Env;
 use crate::ids::{LaneNumber, StoreId};
 use crate::object::parse_whole;
-use crate::store::{Store, StoreError, retry};
+use crate::store::{Store, StoreError, retry_in_turn};
 
 /// Bytes that one GET of neighbouring blocks brings at most; a larger single block comes alone.
 pub const RUN_BYTES_MAX: u64 = 4 << 20;
@@ -41,7 +41,7 @@ const KEPT_OF_DIRECTORIES_BYTES: u64 = 768 << 20;
 /// What a small object has, before it is known.
 const WHOLE_BYTES_EXPECTED: u64 = 64 << 10;
 
-/// How long a load asks a store that does not answer.
+/// How long a load asks a store that does not answer, once its turn has come.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What reading did since the start.
@@ -438,8 +438,8 @@ impl Inner {
         second.ok_or(ReadError::Missing { key, position })
     }
 
-    async fn fetch_once(
-        &self,
+    async fn fetch_once<'a>(
+        &'a self,
         id: StoreId,
         store: &dyn Store,
         key: &str,
@@ -451,17 +451,20 @@ impl Inner {
         };
         // A second answer needs the room of a second load, and does not wait for it.
         let room = || self.cache.loads().try_acquire(run.bytes_max());
-        // Not over what is between two attempts.
-        let hedged = || async {
-            let mut turn = match wanted {
+        let turn = || async {
+            match wanted {
                 Wanted::InTurn => self.cold.turn(run.bytes_expected()).await,
                 Wanted::AtOnce => self.cold.at_once(run.bytes_expected()),
-            };
+            }
+        };
+        // Not over what is between two attempts.
+        let hedged = |mut turn: ColdRead<'a>| async move {
             let got = self.stores.hedged(id, run.bytes_max(), room, get).await;
             turn.got(&got);
             got
         };
-        let Some(bytes) = retry(&self.env, Some(PATIENCE), hedged).await? else { return Ok(None) };
+        let got = retry_in_turn(&self.env, Some(PATIENCE), turn, hedged).await?;
+        let Some(bytes) = got else { return Ok(None) };
         count(&self.counters.gets, 1);
         count(&self.counters.get_bytes, bytes.len() as u64);
         let mut loaded = Loaded { position: run.start(), bytes, sound: false, _room: None };

@@ -170,6 +170,22 @@ async fn what_is_missing_is_asked_for_again_and_never_remembered() {
     assert_eq!(rig.reader.load(&blocks).await.unwrap().len(), 3);
 }
 
+/// The wait is none of the store's doing (I10).
+#[tokio::test(start_paused = true)]
+async fn a_fault_after_a_long_wait_for_its_turn_is_not_final() {
+    let rig = RigReader::new();
+    let blocks = small(&rig);
+    let cold = &rig.reader.0.cold;
+    let producing = rig::producing(cold);
+    cold.turn(1).await.brought(4 << 30);
+    rig.fail_reads(1);
+    let begun = tokio::time::Instant::now();
+    let loaded = rig.reader.load(&blocks).await;
+    assert!(begun.elapsed() > PATIENCE, "{:?}", begun.elapsed());
+    assert_eq!(loaded.expect("answered when asked again").len(), 3);
+    producing.abort();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_store_that_does_not_answer_is_waited_for_then_told() {
     let rig = RigReader::new();

@@ -9,9 +9,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{Reader, Stores, TailCache};
+use super::{ColdReads, Reader, Stores, TailCache};
 use crate::block_ref::{BlockRef, LaneRef, LaneTable};
 use crate::budget::Budget;
 use crate::env::Env;
@@ -56,6 +57,19 @@ pub fn block_ref(number: u64, position: u64, length: u32) -> BlockRef {
 /// The bytes of an object.
 pub fn bytes_of(object: &Object) -> Bytes {
     object.payload.concat().into()
+}
+
+/// A producer beside whom reads wait for their turn, until it is aborted. None of its objects is late.
+pub fn producing(cold: &Arc<ColdReads>) -> JoinHandle<()> {
+    let object = |cold: &ColdReads| cold.durable(cold.put(), Duration::from_millis(1));
+    object(cold);
+    let cold = Arc::clone(cold);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            object(&cold);
+        }
+    })
 }
 
 /// A store in memory whose reads take their time, fail or are garbled as told, and are counted. Of deletes it tells when they

@@ -27,7 +27,7 @@ pub use object_store::PutPayload;
 pub use self::create::{Create, CreateOptions, CreateStats, create};
 pub use self::directory::DirectoryStore;
 pub use self::memory::MemoryStore;
-pub use self::retry::retry;
+pub use self::retry::{retry, retry_in_turn};
 pub use self::url::{OpenError, open};
 
 /// What one attempt to create a key told us.
