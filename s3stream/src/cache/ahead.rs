@@ -24,7 +24,8 @@ use tokio::time::Instant;
 use super::block::BlockCache;
 use super::error::ReadError;
 use super::read_ahead::{Ask, GET_MAX, GetId, IDLE, ReadAhead, SequentialRead};
-use super::reader::{Inner, Load, Reader, Run, Wanted, count};
+use super::reader::{InFlight, Inner, Load, Reader, Run, count};
+use super::wanted::{Wanted, Wants};
 use crate::block_ref::{BlockRef, SMALL_OBJECT_BYTES};
 use crate::budget::{ByteSemaphore, Permit};
 use crate::ids::StreamId;
@@ -174,9 +175,10 @@ impl Inner {
             return step.ask;
         }
         count(&self.counters.ahead_gets, 1);
-        let load = Arc::clone(self).fetch(run.clone(), Some(room), Wanted::InTurn).boxed().shared();
-        let weak = load.downgrade().expect("not polled yet");
-        in_flight.extend(run.keys().map(|key| (key, weak.clone())));
+        let wants = Wants::new(Wanted::InTurn);
+        let load = Arc::clone(self).fetch(run.clone(), Some(room), wants.clone()).boxed().shared();
+        let entry = InFlight::new(&load, wants);
+        in_flight.extend(run.keys().map(|key| (key, entry.clone())));
         let held = Held { run, load };
         state.held.insert(ask.get, held.clone());
         self.ahead.holding.store(state.held.len(), Ordering::Relaxed);
@@ -228,7 +230,7 @@ impl Inner {
         for key in held.run.keys() {
             let entry = in_flight.get(&key);
             // Before it is done it goes on for who has joined.
-            let ours = entry.and_then(|load| load.upgrade()).is_none_or(|load| load.ptr_eq(&held.load));
+            let ours = entry.and_then(InFlight::load).is_none_or(|load| load.ptr_eq(&held.load));
             if ours && held.load.peek().is_some() {
                 in_flight.remove(&key);
             }

@@ -134,7 +134,7 @@ impl Log {
         let inner = &self.rig.reader.0;
         assert_eq!(self.rig.reader.ahead(), (0, 0));
         assert_eq!((inner.cache.loads_in_use(), inner.ahead.room.usage().used), (0, 0));
-        let loads = inner.in_flight.lock().values().filter(|load| load.upgrade().is_some()).count();
+        let loads = inner.in_flight.lock().values().filter(|load| load.load().is_some()).count();
         assert_eq!(loads, 0);
         assert_eq!(inner.env.tasks.running(), [""; 0], "nor a task");
     }

@@ -19,7 +19,7 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use parking_lot::Mutex;
 
-use crate::block_ref::{BlockRef, LaneRef};
+use crate::block_ref::{BlockRef, LaneRef, SMALL_OBJECT_BYTES};
 use crate::budget::{Budget, ByteSemaphore, Class, Permit};
 use crate::ids::LaneNumber;
 
@@ -30,6 +30,8 @@ const OVERSHOOT_PERCENT: u64 = 15;
 /// other, shall find what the first of them read. A cache that is not twice as large has none.
 const WINDOW_PART: u64 = 8;
 const WINDOW_MIN: u64 = 256 << 20;
+/// This part of the class is for loads that nobody may hold up, and no less than the largest of them takes. Less is kept for it.
+const AT_ONCE_PART: u64 = 32;
 /// A hit of the newest so many says nothing: whoever reads on, or right behind, is no new interest (2Q's "correlated
 /// references").
 const CORRELATED: u64 = 16;
@@ -91,7 +93,9 @@ pub struct BlockCache {
     places: Arc<Places>,
     next: AtomicU64,
     loads: ByteSemaphore,
-    /// The part of the class that both may fill, and the memory of reads, for good.
+    /// What those may take that nobody may hold up.
+    at_once: ByteSemaphore,
+    /// The part of the class that both may fill, that of loads at once, and the memory of reads, for good.
     _charge: Permit,
 }
 
@@ -107,8 +111,10 @@ impl BlockCache {
     /// large that is.
     pub fn new(budget: &Budget, keep_bytes: u64) -> BlockCache {
         let class = budget.class(Class::BlockCache);
-        let kept = (class.capacity() / 100 * KEPT_PERCENT).min(keep_bytes);
-        let charge = class.overdraw(kept + BlockCache::read_memory(budget));
+        let kept = class.capacity() / 100 * KEPT_PERCENT;
+        let at_once = (class.capacity() / AT_ONCE_PART).max(SMALL_OBJECT_BYTES).min(kept / 2);
+        let kept = (kept - at_once).min(keep_bytes);
+        let charge = class.overdraw(kept + at_once + BlockCache::read_memory(budget));
         let capacity = kept / 100 * (100 - OVERSHOOT_PERCENT);
         let places: Arc<Places> = Arc::default();
         let window = (capacity / WINDOW_PART).max(WINDOW_MIN);
@@ -117,7 +123,8 @@ impl BlockCache {
         let window = window.map(|window| lru(window, &places));
         // Loads take turns in what is left; a single larger one has all of it.
         let loads = ByteSemaphore::new("block-loads", class.capacity() - charge.bytes());
-        BlockCache { kept, window, places, next: AtomicU64::new(0), loads, _charge: charge }
+        let at_once = ByteSemaphore::new("block-loads-at-once", at_once);
+        BlockCache { kept, window, places, next: AtomicU64::new(0), loads, at_once, _charge: charge }
     }
 
     /// The bytes of a block, if they are here: a slice of what one GET brought, which lives as long as the slice does. Who keeps
@@ -164,12 +171,17 @@ impl BlockCache {
 
     /// Bytes charged for loads in flight.
     pub fn loads_in_use(&self) -> u64 {
-        self.loads.usage().used
+        self.loads.usage().used + self.at_once.usage().used
     }
 
     /// Waits for room to load `bytes`; held until they are inserted or dropped. Cancel-safe.
     pub(super) async fn admit(&self, bytes: u64) -> Permit {
         self.loads.acquire(bytes).await
+    }
+
+    /// The same, not behind those who hold room until their turn to read comes (L10). Cancel-safe.
+    pub(super) async fn admit_at_once(&self, bytes: u64) -> Permit {
+        self.at_once.acquire(bytes).await
     }
 
     /// Keeps what one GET brought from `position` of an object on, checked by the caller. It is evicted as one: blocks share
@@ -230,6 +242,20 @@ mod tests {
         let newest = blocks.iter().rev().take(64).filter(|block| cache.get(block).is_some()).count();
         assert_eq!(newest, 64);
         assert!(cache.get(&blocks[0]).is_none());
+    }
+
+    #[test]
+    fn what_loads_may_take_is_in_the_class_too() {
+        for total in [32 << 20, 64 << 20, 256 << 20, 1 << 30, 64 << 30] {
+            let budget = Budget::new(total);
+            let cache = BlockCache::new(&budget, u64::MAX);
+            let capacity = |lru: &Lru| lru.policy().max_capacity().unwrap();
+            let kept = capacity(&cache.kept) + cache.window.as_ref().map_or(0, capacity);
+            let loads = cache.loads.capacity() + cache.at_once.capacity();
+            let parts = kept + loads + BlockCache::read_memory(&budget);
+            assert!(parts <= budget.class(Class::BlockCache).capacity(), "{parts} of {total}");
+            assert!(cache.at_once.capacity() >= SMALL_OBJECT_BYTES || total < 64 << 20, "{total}");
+        }
     }
 
     #[test]

@@ -23,8 +23,9 @@ use super::cold::{ColdRead, ColdReads};
 use super::error::ReadError;
 use super::stores::Stores;
 use super::tail::TailCache;
+use super::wanted::{Wanted, Wants};
 use crate::block_ref::{BlockRef, LaneRef, LaneTable, SMALL_OBJECT_BYTES};
-use crate::budget::Budget;
+use crate::budget::{Budget, Permit};
 use crate::env::Env;
 use crate::ids::{LaneNumber, StoreId};
 use crate::object::parse_whole;
@@ -85,9 +86,8 @@ pub(super) struct Inner {
     pub cache: BlockCache,
     /// In whose way reads shall not be.
     pub cold: Arc<ColdReads>,
-    /// By every unit that it will bring. Weak: a load that nobody awaits any more is gone, with its room. One that was
-    /// made ahead stays when it is done, for as long as it is held.
-    pub in_flight: Mutex<HashMap<UnitKey, WeakShared<Load>>>,
+    /// By every unit that it will bring.
+    pub in_flight: Mutex<HashMap<UnitKey, InFlight>>,
     pub ahead: Ahead,
     pub counters: Counters,
 }
@@ -105,16 +105,32 @@ pub(super) struct Counters {
     pub ahead_unread: AtomicU64,
 }
 
-/// How soon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
-    /// When its turn comes ([`ColdReads`]).
-    InTurn,
-    /// Now.
-    AtOnce,
+pub(super) type Load = BoxFuture<'static, Result<Arc<Loaded>, ReadError>>;
+
+/// A load that may be joined. Weak: one that nobody awaits any more is gone, with its room. One that was made ahead stays when it
+/// is done, for as long as it is held.
+#[derive(Clone)]
+pub(super) struct InFlight {
+    load: WeakShared<Load>,
+    wants: Wants,
 }
 
-pub(super) type Load = BoxFuture<'static, Result<Arc<Loaded>, ReadError>>;
+impl InFlight {
+    pub fn new(load: &Shared<Load>, wants: Wants) -> InFlight {
+        InFlight { load: load.downgrade().expect("not polled yet"), wants }
+    }
+
+    /// The load, if somebody awaits it.
+    pub fn load(&self) -> Option<Shared<Load>> {
+        self.load.upgrade()
+    }
+
+    fn join(&self, wanted: Wanted) -> Option<Shared<Load>> {
+        let load = self.load()?;
+        self.wants.join(wanted);
+        Some(load)
+    }
+}
 
 /// What one GET brought.
 pub(super) struct Loaded {
@@ -193,7 +209,8 @@ impl Reader {
         self.load_as(blocks, Wanted::InTurn).await
     }
 
-    /// The same, for what many wait for (L10): not behind those who read history.
+    /// The same, for what many wait for (L10): not behind those who read history, neither for a turn nor for room. What one of
+    /// them waits for is read for both.
     ///
     /// # Errors
     /// As [`Reader::load`].
@@ -329,8 +346,8 @@ impl Inner {
             return Vec::new();
         }
         let mut in_flight = self.in_flight.lock();
-        let joined = |in_flight: &HashMap<UnitKey, WeakShared<Load>>, at: usize| {
-            in_flight.get(&UnitKey::of(&blocks[at])).and_then(WeakShared::upgrade)
+        let joined = |in_flight: &HashMap<UnitKey, InFlight>, at: usize| {
+            in_flight.get(&UnitKey::of(&blocks[at])).and_then(|load| load.join(wanted))
         };
         let mut loads = Vec::new();
         let mut unread = Vec::new();
@@ -345,14 +362,15 @@ impl Inner {
         }
         // What nobody awaits any more is dropped here; it holds nothing but its entry.
         if in_flight.len() > 1024 {
-            in_flight.retain(|_, load| load.upgrade().is_some());
+            in_flight.retain(|_, load| load.load().is_some());
         }
         let bytes_max = RUN_BYTES_MAX.min(self.cold.read_bytes_max());
         for run in runs_of(unread.iter().map(|at| blocks[*at]).collect(), bytes_max) {
             let keys: Vec<UnitKey> = run.keys().collect();
-            let load = Arc::clone(self).fetch(run, None, wanted).boxed().shared();
-            let weak = load.downgrade().expect("not polled yet");
-            in_flight.extend(keys.iter().map(|key| (*key, weak.clone())));
+            let wants = Wants::new(wanted);
+            let load = Arc::clone(self).fetch(run, None, wants.clone()).boxed().shared();
+            let entry = InFlight::new(&load, wants);
+            in_flight.extend(keys.iter().map(|key| (*key, entry.clone())));
             let members = unread.iter().copied().filter(|at| keys.contains(&UnitKey::of(&blocks[*at])));
             loads.push((load, members.collect()));
         }
@@ -360,16 +378,16 @@ impl Inner {
     }
 
     /// Is the block in memory, or on its way there?
-    pub fn at_hand(&self, in_flight: &HashMap<UnitKey, WeakShared<Load>>, block: &BlockRef) -> bool {
+    pub fn at_hand(&self, in_flight: &HashMap<UnitKey, InFlight>, block: &BlockRef) -> bool {
         let key = UnitKey::of(block);
         self.tail.has(block)
             || self.cache.has(&key)
-            || in_flight.get(&key).is_some_and(|load| load.upgrade().is_some())
+            || in_flight.get(&key).is_some_and(|load| load.load().is_some())
     }
 
     /// The bytes of a block that was loaded ahead and is still held.
     fn held(&self, block: &BlockRef) -> Option<Bytes> {
-        let load = self.in_flight.lock().get(&UnitKey::of(block))?.upgrade()?;
+        let load = self.in_flight.lock().get(&UnitKey::of(block))?.load()?;
         load.peek()?.as_ref().ok().filter(|loaded| loaded.sound)?.slice(block)
     }
 
@@ -385,13 +403,13 @@ impl Inner {
         self: Arc<Self>,
         run: Run,
         ahead: Option<Room>,
-        wanted: Wanted,
+        wants: Wants,
     ) -> Result<Arc<Loaded>, ReadError> {
         let room = match &ahead {
-            None => Some(self.cache.admit(run.bytes_max()).await),
+            None => Some(self.room(run.bytes_max(), &wants).await),
             Some(_) => None,
         };
-        let loaded = self.fetch_twice(&run, wanted).await;
+        let loaded = self.fetch_twice(&run, &wants).await;
         let sound = loaded.as_ref().is_ok_and(|loaded| loaded.sound);
         if sound && let Some(mut ahead) = ahead {
             return loaded.map(|loaded| {
@@ -414,6 +432,15 @@ impl Inner {
         loaded.map(Arc::new)
     }
 
+    async fn room(&self, bytes: u64, wants: &Wants) -> Permit {
+        tokio::select! {
+            biased;
+            room = self.cache.admit(bytes) => room,
+            // Who reads in turn may hold all of it until that comes.
+            () = wants.at_once() => self.cache.admit_at_once(bytes).await,
+        }
+    }
+
     pub fn keep(&self, run: &Run, loaded: &Loaded) {
         // All of a small object is one unit.
         let units = if run.whole { 1 } else { run.blocks.len() };
@@ -421,20 +448,20 @@ impl Inner {
     }
 
     /// What is missing or wrong is asked for once more before it is believed.
-    async fn fetch_twice(&self, run: &Run, wanted: Wanted) -> Result<Loaded, ReadError> {
+    async fn fetch_twice(&self, run: &Run, wants: &Wants) -> Result<Loaded, ReadError> {
         let (id, key) = self.lanes.key(run.lane, run.number);
         let Some(store) = self.stores.get(id) else {
             return Err(ReadError::UnknownStore { key, store: id });
         };
         let position = run.blocks[0].position;
         let failed = |error| ReadError::Store { key: key.clone(), position, error: Arc::new(error) };
-        let first = self.fetch_once(id, &**store, &key, run, wanted).await.map_err(failed)?;
+        let first = self.fetch_once(id, &**store, &key, run, wants).await.map_err(failed)?;
         if let Some(loaded) = first.filter(|loaded| loaded.sound) {
             return Ok(loaded);
         }
         count(&self.counters.repeats, 1);
         tracing::warn!(%key, position, "missing or damaged when first read; asking again");
-        let second = self.fetch_once(id, &**store, &key, run, wanted).await.map_err(failed)?;
+        let second = self.fetch_once(id, &**store, &key, run, wants).await.map_err(failed)?;
         second.ok_or(ReadError::Missing { key, position })
     }
 
@@ -444,7 +471,7 @@ impl Inner {
         store: &dyn Store,
         key: &str,
         run: &Run,
-        wanted: Wanted,
+        wants: &Wants,
     ) -> Result<Option<Loaded>, StoreError> {
         let get = || async {
             if run.whole { store.get(key).await } else { store.get_range(key, run.start()..run.end()).await }
@@ -452,9 +479,10 @@ impl Inner {
         // A second answer needs the room of a second load, and does not wait for it.
         let room = || self.cache.loads().try_acquire(run.bytes_max());
         let turn = || async {
-            match wanted {
-                Wanted::InTurn => self.cold.turn(run.bytes_expected()).await,
-                Wanted::AtOnce => self.cold.at_once(run.bytes_expected()),
+            tokio::select! {
+                biased;
+                () = wants.at_once() => self.cold.at_once(run.bytes_expected()),
+                turn = self.cold.turn(run.bytes_expected()) => turn,
             }
         };
         // Not over what is between two attempts.

@@ -1,5 +1,8 @@
 //! What is read once, by reference, again, or not at all.
 
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
 use super::*;
 use crate::cache::rig::{self, RigReader};
 
@@ -173,16 +176,57 @@ async fn what_is_missing_is_asked_for_again_and_never_remembered() {
 /// The wait is none of the store's doing (I10).
 #[tokio::test(start_paused = true)]
 async fn a_fault_after_a_long_wait_for_its_turn_is_not_final() {
-    let rig = RigReader::new();
+    let (rig, producing) = behind_others().await;
     let blocks = small(&rig);
-    let cold = &rig.reader.0.cold;
-    let producing = rig::producing(cold);
-    cold.turn(1).await.brought(4 << 30);
     rig.fail_reads(1);
     let begun = tokio::time::Instant::now();
     let loaded = rig.reader.load(&blocks).await;
     assert!(begun.elapsed() > PATIENCE, "{:?}", begun.elapsed());
     assert_eq!(loaded.expect("answered when asked again").len(), 3);
+    producing.abort();
+}
+
+/// A reader whose store may be read again in a minute, beside a producer.
+async fn behind_others() -> (RigReader, JoinHandle<()>) {
+    let rig = RigReader::new();
+    let producing = rig::producing(&rig.reader.0.cold);
+    rig.reader.0.cold.turn(1).await.brought(4 << 30);
+    (rig, producing)
+}
+
+/// Who reads history holds room while he waits for his turn; all of it, if there are some (L10).
+#[tokio::test(start_paused = true)]
+async fn what_is_wanted_at_once_waits_for_no_room_of_those_who_read_in_turn() {
+    let (rig, producing) = behind_others().await;
+    let mut others = Vec::new();
+    for number in 1..20 {
+        let blocks = large(&rig, number);
+        let reader = rig.reader.clone();
+        let mut load = Box::pin(async move { reader.load(&blocks[..8]).await });
+        assert!(futures::poll!(&mut load).is_pending());
+        others.push(load);
+    }
+    let blocks = small(&rig);
+    let second = Duration::from_secs(1);
+    let loaded = timeout(second, rig.reader.load_at_once(&blocks)).await.expect("at once");
+    assert_eq!(loaded.unwrap(), [&b"one"[..], b"two", b"three"]);
+    assert_eq!(rig.gets(), 1, "the others wait for their turn");
+    join_all(others).await.into_iter().for_each(|loaded| assert_eq!(loaded.unwrap().len(), 8));
+    assert_eq!(rig.loads_in_use(), 0);
+    producing.abort();
+}
+
+/// It is in flight, as somebody asked for it; but its GET has not begun.
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_its_turn_is_read_when_somebody_wants_it_at_once() {
+    let (rig, producing) = behind_others().await;
+    let blocks = large(&rig, 0);
+    let mut in_turn = Box::pin(rig.reader.load(&blocks[..2]));
+    assert!(futures::poll!(&mut in_turn).is_pending());
+    let at_once = timeout(Duration::from_secs(1), rig.reader.load_at_once(&blocks[1..2])).await;
+    assert_eq!(at_once.expect("at once").unwrap()[0][0], 1);
+    assert_eq!(in_turn.await.unwrap().len(), 2);
+    assert_eq!((rig.gets(), rig.loads_in_use()), (1, 0));
     producing.abort();
 }
 
