@@ -314,8 +314,10 @@ impl Collector {
         let apart = DELETES_APART.min(DELETES_WITHIN / keys.len().max(1) as u32);
         let mut left: BTreeMap<usize, T> = given_up.into_iter().enumerate().collect();
         let at_once = store.traits().deletes_at_once.max(1);
-        let batches: Vec<Vec<String>> = keys.chunks(at_once).map(<[String]>::to_vec).collect();
-        let deletes = batches.into_iter().enumerate().map(|(n, keys)| async move {
+        let mut keys = keys.into_iter();
+        let batch =
+            move || Some(keys.by_ref().take(at_once).collect()).filter(|keys: &Vec<_>| !keys.is_empty());
+        let deletes = std::iter::from_fn(batch).enumerate().map(|(n, keys)| async move {
             let first = n * at_once;
             if !short_of_room() {
                 sleep_until(begun + apart * first as u32).await;

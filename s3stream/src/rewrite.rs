@@ -179,16 +179,26 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
+    /// One object of ten blocks, and who reads it.
+    async fn one_object(
+        store: Arc<SlowStore>,
+        cold: Arc<ColdReads>,
+        block_bytes: usize,
+    ) -> (Rewriter, Vec<BlockRef>) {
+        let journal = RigJournal::new(1);
+        let objects = journal.rewriter(store, cold, &Budget::new(256 << 20));
+        journal.upload(&objects, StreamId(0), block_bytes).await;
+        let (_, catalog) = journal.catalog();
+        let range = catalog.stream(StreamId(0)).unwrap().ranges[0];
+        let blocks = objects.history.blocks_of(StreamId(0), &catalog.range_at(&range)).await.unwrap();
+        (objects, blocks)
+    }
+
     /// Beside a producer, and behind somebody who has just read what is due in some seconds.
     #[tokio::test(start_paused = true)]
     async fn what_is_made_anew_is_read_in_turn() {
         let (store, cold) = (Arc::new(SlowStore::default()), Arc::new(ColdReads::new(MIB)));
-        let journal = RigJournal::new(1);
-        let objects = journal.rewriter(store.clone(), cold.clone(), &Budget::new(256 << 20));
-        journal.upload(&objects, StreamId(0), 400 << 10).await;
-        let (_, catalog) = journal.catalog();
-        let range = catalog.stream(StreamId(0)).unwrap().ranges[0];
-        let blocks = objects.history.blocks_of(StreamId(0), &catalog.range_at(&range)).await.unwrap();
+        let (objects, blocks) = one_object(store.clone(), cold.clone(), 400 << 10).await;
         let calls = || store.reads.load(std::sync::atomic::Ordering::SeqCst);
         let of_index = calls();
 
@@ -209,12 +219,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_fault_after_a_long_wait_is_not_final() {
         let (store, cold) = (Arc::new(SlowStore::default()), Arc::new(ColdReads::new(MIB)));
-        let journal = RigJournal::new(1);
-        let objects = journal.rewriter(store.clone(), cold.clone(), &Budget::new(256 << 20));
-        journal.upload(&objects, StreamId(0), 1 << 10).await;
-        let (_, catalog) = journal.catalog();
-        let range = catalog.stream(StreamId(0)).unwrap().ranges[0];
-        let blocks = objects.history.blocks_of(StreamId(0), &catalog.range_at(&range)).await.unwrap();
+        let (objects, blocks) = one_object(store.clone(), cold.clone(), 1 << 10).await;
 
         let producing = producing(&cold);
         cold.turn(MIB).await.brought(4 * PATIENCE.as_secs() * MIB);
